@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make quickstart`, `make test`. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUICKSTART := quickstart
+
+.PHONY: install quickstart test lint lock bench clean
+
+install: $(VENV)/.installed
+
+# The lock holds for CPython 3.11 on Linux x86-64; elsewhere the ranges of pyproject.toml are resolved.
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh cluster/install.sh
+	@touch $@
+
+quickstart: install
+	$(BIN)/python pipelines/run.py quickstart --set data.root=$(QUICKSTART)/videos --set store=$(QUICKSTART)/store
+	@echo
+	@echo "videos   $(CURDIR)/$(QUICKSTART)/videos"
+	@echo "features $(CURDIR)/$(QUICKSTART)/store/features"
+	@echo "next     $(BIN)/python pipelines/run.py features --set data.root=FOLDER --set store=STORE --plan"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Freezes what is installed; no addresses, no hashes, one exact version a line.
+lock: install
+	@{ echo "# Exact versions for CPython 3.11 on Linux x86-64; written by 'make lock'."; \
+	   $(BIN)/python -m pip freeze --exclude tubeflow --exclude pip --exclude setuptools; } > requirements.lock
+
+bench: install
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) $(QUICKSTART) build *.egg-info

@@ -1,0 +1,167 @@
+"""What a runner is given: a chain of map stages bound to artifacts, and the shards to make.
+
+Everything here is plain data that travels between processes; nothing imports ray or torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from stages.artifacts import manifest
+from stages.artifacts.layout import Artifact
+from stages.artifacts.shardplan import pieces
+from stages.stage import MapStage, Row, WorkContext
+
+UPSTREAM_FAILED = "upstream"
+"""Key of an item that stands for a video which the stage before has skipped or rejected."""
+
+
+@dataclass(frozen=True)
+class BoundStage:
+    """A map stage, the artifact it fills, and how its workers work."""
+
+    stage: MapStage
+    artifact: Artifact
+    context: WorkContext
+
+
+Chain = tuple[BoundStage, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to make.
+
+    Attributes:
+        level: position of its stage in the chain.
+        shard: its id.
+        items: the listed items of a first stage's shard; None for later stages, which read them upstream.
+        upstream: the shard of the stage before that holds the items.
+        start, stop: the slice of the upstream shard's items.
+        videos: only these of them (a retry); None for all.
+        replace: make the shard although it is committed, and re-commit it (a repair).
+        follow: go on with the shards of later stages that depend on it.
+        frames, bytes: estimates of what the shard will hold, for plans and progress.
+        count: how many items it has.
+    """
+
+    level: int
+    shard: str
+    items: list[Row] | None = None
+    upstream: str = ""
+    start: int = 0
+    stop: int | None = None
+    videos: list[str] | None = None
+    replace: bool = False
+    follow: bool = True
+    frames: int = 0
+    bytes: int = 0
+    count: int = 0
+
+    def dump(self) -> bytes:
+        """The task as bytes, for travelling."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Task:
+        """The inverse of `dump`."""
+        return cls(**json.loads(data))
+
+
+ErrorKind = Literal["", "store", "settings", "repair", "bug"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one task. Receipts travel between processes; features never do.
+
+    Attributes:
+        level, shard: the task's.
+        done, skipped, rejected: videos by outcome.
+        frames, bytes: stored frames, and the size of the shard file in bytes.
+        seconds: wall-clock seconds spent, 0 where the shard was committed already.
+        waited: seconds of them spent waiting for decoded frames.
+        next: tasks of the next stage that this shard makes possible.
+        error, error_kind: why the whole run has to stop, if it has to.
+    """
+
+    level: int
+    shard: str
+    done: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    frames: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    next: list[Task] = field(default_factory=list)
+    error: str = ""
+    error_kind: ErrorKind = ""
+
+    def dump(self) -> dict[str, Any]:
+        """The receipt as JSON-able data, without ``next``."""
+        return {k: v for k, v in vars(self).items() if k != "next"}
+
+
+def items_below(artifact: Artifact, shard: str) -> list[Row]:
+    """What a committed shard hands to the next stage: its rows, then the videos that have none.
+
+    A skipped or rejected video is handed on by name with its reason, so that it has an outcome in every
+    artifact, and so that an older result of it is superseded there. Files that were only touched are not.
+    """
+    footer = manifest.read_footer(artifact.manifest(shard))
+    if artifact.suffix == ".parquet":
+        rows: list[Row] = pq.read_table(artifact.shard(shard)).to_pylist()
+    else:
+        rows = [{"video": o["video"], **o["info"]} for o in footer.outcomes if o["status"] == "done"]
+    for outcome in footer.outcomes:
+        if outcome["status"] != "done" and not outcome.get("info", {}).get("unchanged"):
+            why = outcome.get("error_class") or outcome.get("reason")
+            rows.append({"video": outcome["video"], UPSTREAM_FAILED: f"{artifact.kind}: {why}"})
+    return rows
+
+
+def items_of(chain: Chain, task: Task) -> list[Row]:
+    """The items of ``task``, read from the stage before where the task does not carry them."""
+    if task.items is not None:
+        return task.items
+    rows = items_below(chain[task.level - 1].artifact, task.upstream)[task.start : task.stop]
+    if task.videos is None:
+        return rows
+    wanted = set(task.videos)
+    return [row for row in rows if row["video"] in wanted]
+
+
+def tasks_below(chain: Chain, level: int, shard: str, committed: bool = False) -> list[Task]:
+    """The shards of stage ``level + 1`` that a committed shard of stage ``level`` leads to.
+
+    Those that are committed already are left out, unless a later stage may still have to follow them, or
+    ``committed`` asks for all.
+    """
+    if level + 1 == len(chain):
+        return []
+    below = chain[level + 1]
+    rows = items_below(chain[level].artifact, shard)
+    sizes = [(0, 0) if UPSTREAM_FAILED in row else below.stage.estimate(row) for row in rows]
+    tasks = []
+    for piece in pieces(shard, [size for _, size in sizes], below.artifact.layout):
+        last = level + 2 == len(chain)
+        if last and not committed and below.artifact.manifest(piece.shard).exists():
+            continue
+        part = sizes[piece.start : piece.stop]
+        task = Task(
+            level + 1,
+            piece.shard,
+            upstream=shard,
+            start=piece.start,
+            stop=piece.stop,
+            frames=sum(frames for frames, _ in part),
+            bytes=sum(size for _, size in part),
+            count=len(part),
+        )
+        tasks.append(task)
+    return tasks

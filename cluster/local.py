@@ -1,0 +1,78 @@
+"""The local runner: shards are made in this process, or in a few spawned ones; no ray needed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from cluster.chain import Chain, Receipt, Task
+from cluster.execute import ShardExecutor
+
+
+class LocalRunner:
+    """Runs a chain with ``workers`` processes; one worker means this very process."""
+
+    name = "local"
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
+
+    def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
+        """Make ``tasks`` and whatever follows from them; receipts in the order of completion."""
+        if self._workers == 1:
+            yield from _in_process(chain, tasks, run_id)
+        else:
+            yield from _in_pool(chain, tasks, run_id, self._workers)
+
+
+def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
+    executors = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
+    todo = deque(tasks)
+    try:
+        while todo:
+            task = todo.popleft()
+            receipt = executors[task.level](task)
+            todo.extendleft(reversed(receipt.next))  # finish a shard's followers before the next shard
+            yield receipt
+    finally:
+        for executor in executors:
+            executor.close()
+
+
+_executors: list[ShardExecutor] = []
+
+
+def _set_up(chain: Chain, run_id: str) -> None:
+    _executors[:] = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
+
+
+def _execute(task: Task) -> Receipt:
+    return _executors[task.level](task)
+
+
+def _in_pool(chain: Chain, tasks: Sequence[Task], run_id: str, workers: int) -> Iterator[Receipt]:
+    """A killed worker breaks the whole pool; the unfinished tasks go on in a new one."""
+    todo = deque(tasks)
+    while todo:
+        running: dict[Future[Receipt], Task] = {}
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, _set_up, (chain, run_id)) as pool:
+            try:
+                while todo or running:
+                    while todo and len(running) < workers:
+                        task = todo.popleft()
+                        running[pool.submit(_execute, task)] = task
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        receipt = future.result()
+                        del running[future]
+                        todo.extendleft(reversed(receipt.next))
+                        yield receipt
+            except BrokenProcessPool:
+                todo.extendleft(running.values())
+            except GeneratorExit:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise

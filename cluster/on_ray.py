@@ -1,0 +1,190 @@
+"""The Ray runner: consecutive map stages as one Ray Data graph of shard owners.
+
+Rows are tasks and receipts, a few hundred bytes each: features never enter the object store. Every stage is
+a fixed pool of actors, each of which makes whole shards. Ray restarts a killed actor and hands its shard to
+another; since a shard is committed atomically and is the same bytes whoever makes it, that is all it takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.chain import Chain, Receipt, Task
+from cluster.execute import ShardExecutor
+from cluster.resources import ResourcesError
+from stages.errors import SettingsError
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+
+try:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+except ImportError as error:  # pragma: no cover - exercised by a test in a process of its own
+    raise SettingsError(
+        f"ray can't be imported by {sys.executable} ({error}): start the cluster from the project's .venv "
+        "(`.venv/bin/ray start --head`), or use --runner local"
+    ) from error
+
+PROJECT = Path(__file__).resolve().parents[1]
+_OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
+
+
+class RayRunner:
+    """Runs a chain on the cluster at ``address``, or on a local Ray that it starts and stops.
+
+    Args:
+        workers: shard owners of the last stage; 0 means one per CPU (or per GPU share) of the cluster.
+        gpus: GPUs per shard owner, possibly a fraction.
+        address: a cluster's address, ``auto``, or None for the surrounding job's or else a local Ray.
+    """
+
+    name = "ray"
+
+    def __init__(self, workers: int = 0, gpus: float = 0.0, address: str | None = None) -> None:
+        self._workers = workers
+        self._gpus = gpus
+        self._address = address or os.environ.get("RAY_ADDRESS")
+
+    def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
+        """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
+        started = not ray.is_initialized()
+        if started:
+            _connect(self._address, self._workers)
+        try:
+            _check_nodes(chain)
+            yield from self._stream(chain, tasks, run_id)
+        finally:
+            if started:
+                ray.shutdown()
+
+    def _stream(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
+        _quiet_context()
+        workers = self._workers or _default_workers(self._gpus)
+        _check_capacity(workers, self._gpus)
+        rows = [{"task": task.dump(), "receipts": b"[]"} for task in tasks]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        first = min(task.level for task in tasks)
+        for level in range(first, len(chain)):
+            last = level + 1 == len(chain)
+            dataset = dataset.map_batches(
+                _owner_class(chain[level].stage.kind),
+                fn_constructor_args=(chain, level, run_id),
+                batch_size=1,
+                batch_format="numpy",
+                compute=ActorPoolStrategy(
+                    size=min(workers, len(tasks)) if level == first else workers,
+                    max_tasks_in_flight_per_actor=1,
+                ),
+                # Light stages before the last ask for no CPU: they wait for disks, and a pool that
+                # can't be placed would stall the graph without a word.
+                num_cpus=(1 if not self._gpus else 0) if last else 0,
+                num_gpus=self._gpus if last and self._gpus else None,
+            )
+        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+            for packed in batch["receipts"]:
+                for fields in json.loads(packed):
+                    yield Receipt(**fields)
+
+
+class ShardOwner:
+    """An actor that makes shards of one stage and passes receipts and following tasks on."""
+
+    def __init__(self, chain: Chain, level: int, run_id: str) -> None:
+        self._level = level
+        self._execute = ShardExecutor(chain, level, run_id)
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        """One task in; one row out per following task, the first of them carrying the receipts."""
+        packed, receipts = bytes(batch["task"][0]), bytes(batch["receipts"][0])
+        if not packed or (task := Task.load(packed)).level != self._level:
+            yield {"task": [packed], "receipts": [receipts]}
+            return
+        receipt = self._execute(task)
+        carried = json.dumps([*json.loads(receipts), receipt.dump()]).encode()
+        following = [] if receipt.error else receipt.next
+        for position, packed_task in enumerate([t.dump() for t in following] or [b""]):
+            yield {"task": [packed_task], "receipts": [carried if position == 0 else b"[]"]}
+
+
+def _owner_class(kind: str) -> type[ShardOwner]:
+    """`ShardOwner` under a name that makes Ray's dashboard readable."""
+    return type(f"{kind.capitalize()}ShardOwner", (ShardOwner,), {})
+
+
+def _connect(address: str | None, workers: int) -> None:
+    """Join a cluster, or start a local Ray with as many CPUs as the machine (or the workers) have."""
+    search = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
+    if address:
+        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
+        ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
+        return
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, workers),
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        runtime_env=environment,
+        logging_level="ERROR",
+    )
+
+
+def _quiet_context() -> None:
+    """Ray Data's settings for long shard tasks whose output is tiny receipts."""
+    context = DataContext.get_current()
+    context.target_max_block_size = 1  # a receipt is a block: it moves on as soon as it is there
+    context.execution_no_progress_timeout_s = -1  # a shard may take long; its decoder is watched by us
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_auto_log_stats = False
+
+
+def _default_workers(gpus: float) -> int:
+    resources = ray.cluster_resources()
+    return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))
+
+
+def _check_capacity(workers: int, gpus: float) -> None:
+    """Refuse pools that Ray could never place, which it would wait for without a word."""
+    resources = ray.cluster_resources()
+    what, need, have = (
+        ("GPU", workers * gpus, resources.get("GPU", 0.0))
+        if gpus
+        else ("CPU", workers, resources.get("CPU", 0.0))
+    )
+    if need > have:
+        raise ResourcesError(
+            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower --workers"
+        )
+
+
+@ray.remote(num_cpus=0)
+def _sees(paths: list[str]) -> list[str]:
+    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+
+
+def _check_nodes(chain: Chain) -> None:
+    """Prove that every node sees the store and the data."""
+    paths = [str(chain[0].artifact.stage_json), chain[0].context.data_root]
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    answers = [
+        _sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            paths
+        )
+        for node in alive
+    ]
+    for node, missing in zip(alive, ray.get(answers), strict=True):
+        if missing:
+            raise ResourcesError(
+                f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) doesn't see "
+                f"{missing[0]}: put store and data where every node reads them under the same path"
+            )

@@ -1,0 +1,1 @@
+"""Recipes, the groups they are composed of, and the schema that checks them."""

@@ -1,0 +1,61 @@
+"""Help texts of settings, taken from where they are documented: the docstrings of the spec classes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+from functools import cache
+
+
+@cache
+def field_help(cls: type) -> dict[str, str]:
+    """The first sentence documenting each field of the dataclass ``cls`` and its bases.
+
+    Understands ``metadata={"help": ...}``, a string under the field, and the ``Attributes:`` section.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        found |= _section(inspect.getdoc(base) or "")
+        found |= _under_fields(base)
+    found |= {f.name: f.metadata["help"] for f in dataclasses.fields(cls) if "help" in f.metadata}
+    return {name: _sentence(text) for name, text in found.items()}
+
+
+def _section(doc: str) -> dict[str, str]:
+    """``name: text`` entries of an ``Attributes:`` section, continuation lines joined."""
+    body = doc.partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    name = ""
+    for line in body.splitlines():
+        if line and not line.startswith("    "):
+            break
+        match = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+        if match:
+            name = match[1]
+            found[name] = match[2]
+        elif name:
+            found[name] += " " + line.strip()
+    return found
+
+
+def _under_fields(cls: type) -> dict[str, str]:
+    """Strings that stand under annotated fields."""
+    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for entry, below in zip(tree.body, tree.body[1:], strict=False):
+        documented = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name) and documented:
+            assert isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            found[entry.target.id] = str(below.value.value)
+    return found
+
+
+def _sentence(text: str) -> str:
+    """The first sentence, on one line, without code quotes."""
+    flat = " ".join(text.replace("``", "").split())
+    return re.split(r"(?<=[a-z0-9)])\. ", flat, maxsplit=1)[0].rstrip(".")

@@ -1,0 +1,100 @@
+"""The schema of a resolved configuration: every section, every key, its type, default and help text."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from configs.help import field_help
+from stages.catalog.spec import DataSpec
+from stages.decode.spec import DecodeSpec, Geometry
+from stages.features.backbone_spec import BackboneSpec
+from stages.features.views import ViewsSpec
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with its help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class DataConfig(DataSpec):
+    """Which videos. The root says where they are, and only that: it is in no fingerprint."""
+
+    root: str = option("", "folder with the data")
+
+
+@dataclass(frozen=True)
+class DecodeConfig(DecodeSpec):
+    """How videos become frames."""
+
+    size: tuple[int, int] | int | Literal["auto", "native"] = option(
+        "auto", "frame size: [height, width], short side, native, or auto for the backbone's own"
+    )
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """What is stored of each frame."""
+
+    encoding: Literal["fp16", "int8"] = option("fp16", "how values are stored; int8 halves the cache")
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """How new artifacts are laid out. Recorded with the artifact; in no fingerprint."""
+
+    shard_videos: int = option(64, "most videos in one shard")
+    shard_bytes: int = option(256 * 2**20, "size in bytes that a shard aims at")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How it is run: speed and patience. In no fingerprint."""
+
+    device: str = option("auto", "cpu, cuda or auto")
+    threads: int = option(1, "torch threads of one worker; add workers instead")
+    gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
+    timeout_s: float = option(60.0, "longest wait for the next frames of a decoder, in seconds")
+    memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
+    attempts: int = option(2, "decoders that may fail on one video before it is rejected")
+    recycle_videos: int = option(64, "videos after which a decoder process is replaced")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved configuration."""
+
+    recipe: str = option("", "name of the recipe")
+    store: str = option("", "folder for all results; default $TUBEFLOW_STORE, else ~/tubeflow")
+    data: DataConfig = field(default_factory=DataConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    backbone: BackboneSpec = field(default_factory=BackboneSpec)
+    views: ViewsSpec = field(default_factory=ViewsSpec)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    layout: StoreConfig = field(default_factory=StoreConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def keys(cls: type = Config, prefix: str = "") -> dict[str, str]:
+    """Every settable key by its dotted name, with its help text."""
+    found: dict[str, str] = {}
+    texts = field_help(cls)
+    hints = get_type_hints(cls)
+    for entry in dataclasses.fields(cls):
+        name = prefix + entry.name
+        kind = hints[entry.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            found |= keys(kind, name + ".")
+        else:
+            found[name] = texts.get(entry.name, "")
+    return found
+
+
+def geometry(config: Config) -> Geometry | None:
+    """The frame size that ``config`` asks for; None for the backbone's own."""
+    size = config.decode.size
+    if size == "auto":
+        return None
+    return Geometry(None if size == "native" else size)

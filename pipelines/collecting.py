@@ -1,0 +1,93 @@
+"""``--gc`` and ``--du``: what killed runs have left behind, and what everything takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.output import Output, human_bytes
+from pipelines.runs import STALE_S, all_runs
+from stages.artifacts import atomic
+from stages.artifacts.layout import Artifact, FormatError
+from stages.artifacts.ledger import Ledger
+from stages.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file that nothing refers to."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+def collect(store: Path, remove: bool, output: Output) -> int:
+    """List (and with ``remove`` delete) temporary files, shards without a manifest, and old attempt counts.
+
+    Raises:
+        SettingsError: while a run's heartbeat is younger than ten minutes.
+    """
+    alive = [run for run in all_runs(store) if run.alive]
+    if alive:
+        raise SettingsError(
+            f"run {alive[0].status['run']} was alive {alive[0].age_s:.0f} s ago: nothing is collected until "
+            f"it has ended, or {STALE_S / 60:.0f} minutes after its last sign of life"
+        )
+    found = [leftover for artifact in artifacts(store) for leftover in _leftovers(artifact)]
+    for leftover in found:
+        if remove:
+            with atomic.store_errors(leftover.path):
+                leftover.path.unlink(missing_ok=True)
+        output.say(f"{human_bytes(leftover.bytes):>10}  {leftover.path}  ({leftover.why})")
+    total = sum(leftover.bytes for leftover in found)
+    verb = "removed" if remove else "would be removed (repeat with --yes)"
+    output.say(f"{len(found)} files, {human_bytes(total)} {verb}")
+    output.data(
+        {"removed": remove, "bytes": total, "files": [{**vars(f), "path": str(f.path)} for f in found]}
+    )
+    return 0
+
+
+def artifacts(store: Path) -> Iterator[Path]:
+    """The folders of all artifacts in ``store``."""
+    for path in sorted(store.glob("*/*/stage.json")):
+        yield path.parent
+
+
+def _leftovers(root: Path) -> Iterator[Leftover]:
+    for path in root.rglob(".*" + atomic.TEMP_SUFFIX):
+        if path.is_file():
+            yield Leftover(path, "temporary file of a killed run", path.stat().st_size)
+    try:
+        artifact = Artifact.at(root)
+    except (FormatError, KeyError):
+        return
+    committed = set(artifact.committed())
+    for folder, suffix in (("shards", artifact.suffix), ("rejects", ".parquet")):
+        for path in (root / folder).glob(f"{artifact.kind}-*{suffix}"):
+            shard = path.name[len(artifact.kind) + 1 : -len(suffix)]
+            if shard not in committed:
+                yield Leftover(path, "shard without a manifest", path.stat().st_size)
+    for path in (root / "attempts").glob("*"):
+        if path.suffix != ".json":
+            yield Leftover(path, "start count of a killed run", path.stat().st_size)
+
+
+def disk_use(store: Path, output: Output) -> int:
+    """Print bytes, videos and frames of every artifact."""
+    rows, data = [], []
+    for root in artifacts(store):
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        entry = {"artifact": f"{root.parent.name}/{root.name}", "bytes": size, "videos": None, "frames": None}
+        if (root / "manifest").is_dir():
+            totals = Ledger.load(Artifact.at(root)).totals()
+            entry |= {"videos": totals.done, "frames": totals.frames, "superseded": totals.superseded}
+        data.append(entry)
+        shown = ["" if entry[key] is None else f"{entry[key]:,}" for key in ("videos", "frames")]
+        rows.append([str(entry["artifact"]), human_bytes(size), *shown])
+    total = sum(int(entry["bytes"]) for entry in data)
+    output.table(["artifact", "size", "videos", "frames"], [*rows, ["total", human_bytes(total), "", ""]])
+    output.data({"store": str(store), "bytes": total, "artifacts": data})
+    return 0

@@ -1,0 +1,132 @@
+"""Running a plan: tasks to a runner, receipts to the progress, and what has to be done at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from cluster.chain import Chain, Receipt, Task
+from cluster.resources import ResourcesError
+from pipelines.graph import BoundWhole, Graph
+from pipelines.planning import Plan, success_text
+from pipelines.progress import Reporter
+from stages.artifacts import atomic, whole
+from stages.artifacts.atomic import StoreError
+from stages.artifacts.commit import RepairRefusedError
+from stages.artifacts.ledger import Ledger, Totals
+from stages.errors import SettingsError
+from stages.features.store.locate import open_local
+from stages.stage import FitStage, WholeStage, WorkContext
+
+
+class Runner(Protocol):
+    """Where shards are made. Both runners give the same bytes."""
+
+    name: str
+
+    def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
+        """Make ``tasks`` and whatever follows from them."""
+
+    def fit(self, make: WholeStage, inputs: Sequence[str], folder: str, context: WorkContext) -> None:
+        """Run a fit stage into ``folder``."""
+
+
+class RunFailedError(RuntimeError):
+    """A worker met something that is neither a video's fault nor the user's: a bug."""
+
+
+def run_plan(plan: Plan, runner: Runner, reporter: Reporter, run_id: str) -> None:
+    """Run what the plan holds; a third run in a row starts nothing.
+
+    Raises:
+        StoreError, SettingsError, RepairRefusedError: as reported by a worker.
+        RunFailedError: if a worker met a bug; the message holds its traceback.
+    """
+    graph = plan.graph
+    if plan.tasks:
+        for bound in graph.chain:
+            bound.artifact.success_json.unlink(missing_ok=True)
+        receipts = runner.run(graph.chain, plan.tasks, run_id)
+        try:
+            for receipt in receipts:
+                raise_error(receipt)
+                reporter.take(receipt)
+        finally:
+            close = getattr(receipts, "close", None)
+            if close is not None:
+                close()
+
+
+def raise_error(receipt: Receipt) -> None:
+    """Raise what a worker reported as a reason to stop, if it did."""
+    match receipt.error_kind:
+        case "":
+            return
+        case "store":
+            raise StoreError(receipt.error)
+        case "settings":
+            raise SettingsError(receipt.error)
+        case "repair":
+            raise RepairRefusedError(receipt.error)
+        case _:
+            raise RunFailedError(receipt.error)
+
+
+def finish(graph: Graph, runner: Runner, complete: bool) -> dict[str, Totals]:
+    """Consolidate the ledgers, make the whole stages, and say what is complete.
+
+    Args:
+        complete: nothing is pending, so that ``_SUCCESS.json`` may be written.
+    """
+    totals = {}
+    for bound in graph.chain:
+        ledger = Ledger.load(bound.artifact)
+        stale = ledger.fresh > 0
+        ledger.save(bound.artifact)
+        totals[bound.stage.kind] = ledger.totals()
+        if bound.stage.kind == "features" and stale:
+            open_local(bound.artifact.root)
+        if complete and (stale or not bound.artifact.success_json.exists()):
+            atomic.write_bytes(bound.artifact.success_json, success_text(ledger))
+    for item in graph.whole:
+        _make_whole(item, graph, runner)
+    return totals
+
+
+def _make_whole(item: BoundWhole, graph: Graph, runner: Runner) -> None:
+    state = whole.input_state(item.inputs)
+    found = whole.current(item.folder)
+    if found is not None and found[1] == state:
+        return
+    description = {
+        "kind": item.stage.kind,
+        "name": item.stage.name,
+        "fingerprint": item.fingerprint,
+        "identity": item.stage.identity(),
+        "inputs": [artifact.root.name for artifact in item.inputs],
+    }
+    roots = [artifact.root for artifact in item.inputs]
+    context = graph.chain[0].context
+    if isinstance(item.stage, FitStage):
+        names = [str(root) for root in roots]
+        whole.produce(
+            item.folder,
+            description,
+            state,
+            lambda folder: runner.fit(item.stage, names, str(folder), context),
+        )
+    else:
+        whole.produce(item.folder, description, state, lambda folder: item.stage.make(roots, folder, context))
+
+
+def refuse_unschedulable(plan: Plan) -> None:
+    """Refuse what can't be stored: known bytes to write against free disk.
+
+    Raises:
+        ResourcesError: naming the store, the bytes needed and the bytes free.
+    """
+    if plan.needed > plan.free:
+        raise ResourcesError(
+            f"the store {plan.graph.store} has {plan.free:,} bytes free and the run needs about "
+            f"{plan.needed:,}: free some space or choose another with --set store=FOLDER"
+        )

@@ -1,0 +1,118 @@
+"""The record of runs in a store: what was asked for, whether it is alive, how far it is.
+
+``<store>/runs/<run>/`` holds ``config.yaml`` (the resolved configuration) and ``status.json``, rewritten
+every few seconds while the run lives. A run whose status is older than `STALE_S` counts as dead.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.compose import to_dict
+from configs.schema import Config
+from stages.artifacts import atomic
+
+BEAT_S = 10.0
+"""Seconds between two heartbeats."""
+STALE_S = 600.0
+"""Age in seconds at which a heartbeat no longer proves a living run."""
+
+
+def runs_folder(store: Path) -> Path:
+    """Where the records of runs lie."""
+    return store / "runs"
+
+
+class RunRecord:
+    """A run's own record, kept fresh by a thread until it is closed."""
+
+    def __init__(self, store: Path, config: Config) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        self.id = f"{now:%Y%m%d-%H%M%S}-{config.recipe}-{uuid.uuid4().hex[:4]}"
+        self.folder = runs_folder(store) / self.id
+        self._status: dict[str, Any] = {
+            "run": self.id,
+            "recipe": config.recipe,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": now.isoformat(timespec="seconds"),
+            "state": "running",
+            "stages": {},
+        }
+        text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+        atomic.write_bytes(self.folder / "config.yaml", text.encode())
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._beat()
+        self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def update(self, stages: dict[str, Any]) -> None:
+        """Set the per-stage counts that the next heartbeat will carry."""
+        with self._lock:
+            self._status["stages"] = stages
+
+    def close(self, state: str, exit_code: int) -> None:
+        """End the record with ``state`` (finished, failed or interrupted)."""
+        self._ended.set()
+        self._thread.join()
+        with self._lock:
+            ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            self._status |= {"state": state, "exit_code": exit_code, "ended": ended}
+        self._beat()
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            self._beat()
+
+    def _beat(self) -> None:
+        with self._lock:
+            self._status["heartbeat"] = time.time()
+            data = json.dumps(self._status, indent=2).encode()
+        atomic.write_bytes(self.folder / "status.json", data)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run as seen from outside."""
+
+    folder: Path
+    status: dict[str, Any]
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last heartbeat."""
+        return time.time() - float(self.status["heartbeat"])
+
+    @property
+    def state(self) -> str:
+        """``running``, ``finished``, ``failed``, ``interrupted``, or ``killed`` (ended without a word)."""
+        state = str(self.status["state"])
+        return "killed" if state == "running" and self.age_s >= STALE_S else state
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run may still be working."""
+        return self.state == "running"
+
+
+def all_runs(store: Path) -> list[RunStatus]:
+    """All recorded runs, oldest first; records that can't be read are left out."""
+    found = []
+    for path in sorted(runs_folder(store).glob("*/status.json")):
+        try:
+            found.append(RunStatus(path.parent, json.loads(path.read_text())))
+        except (OSError, ValueError):
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""The on-disk form of every result: shards, manifests, rejects, plans and their consolidated index."""

@@ -1,0 +1,32 @@
+"""Failed decoder children per video of a shard in progress, on disk so that a restart goes on counting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stages.artifacts import atomic
+
+
+class FileAttempts:
+    """Implements `stages.stage.Attempts` on a small JSON file, removed when the shard is committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._counts: dict[str, int] = {}
+        if path.exists():
+            self._counts = json.loads(path.read_text())
+
+    def count(self, video: str) -> int:
+        """How many children failed on ``video`` so far."""
+        return self._counts.get(video, 0)
+
+    def record(self, video: str) -> int:
+        """Count one more failed child, durably, and return the new count."""
+        self._counts[video] = self.count(video) + 1
+        atomic.write_bytes(self._path, json.dumps(self._counts, sort_keys=True).encode())
+        return self._counts[video]
+
+    def forget(self) -> None:
+        """Remove the file: the shard is committed and its rejects carry the counts."""
+        self._path.unlink(missing_ok=True)

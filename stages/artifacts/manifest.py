@@ -1,0 +1,103 @@
+"""A manifest: the table of what one committed shard holds, with the outcome of every video in its footer."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.artifacts.layout import Artifact
+from stages.outcome import Done, Outcome, Rejected, Skipped
+
+_KEY = b"tubeflow"
+
+REJECTS_SCHEMA = pa.schema(
+    [
+        ("video", pa.string()),
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a manifest says about its shard as a whole.
+
+    Attributes:
+        shard: id of the shard.
+        upstream: id of the shard of the stage before it that it was made from, or ``""``.
+        bytes: size of the shard file.
+        sha256: hex digest of the shard file.
+        outcomes: one entry per video, in order: ``video``, ``status`` (``done``, ``skipped``, ``rejected``),
+            and what the stage recorded (``info``, ``reason``, ``error_class``, ``message``, ``attempts``).
+    """
+
+    shard: str
+    upstream: str
+    bytes: int
+    sha256: str
+    outcomes: list[dict[str, Any]]
+
+
+def outcome_entry(outcome: Outcome) -> dict[str, Any]:
+    """The JSON form of an outcome, as kept in footers."""
+    match outcome:
+        case Done(video, info):
+            return {"video": video, "status": "done", "info": dict(info)}
+        case Skipped(video, reason, info):
+            return {"video": video, "status": "skipped", "reason": reason, "info": dict(info)}
+        case Rejected(video, error_class, message, attempts):
+            return {
+                "video": video,
+                "status": "rejected",
+                "error_class": error_class,
+                "message": message,
+                "attempts": attempts,
+            }
+
+
+def encode(rows: pa.Table, footer: Footer) -> bytes:
+    """The manifest file: equal content gives equal bytes."""
+    text = json.dumps(vars(footer), sort_keys=True, separators=(",", ":"))
+    return _parquet(rows.replace_schema_metadata({_KEY: text.encode()}))
+
+
+def encode_rejects(outcomes: list[dict[str, Any]]) -> bytes | None:
+    """The rejects file, or None where nothing was rejected."""
+    rejected = [o for o in outcomes if o["status"] == "rejected"]
+    if not rejected:
+        return None
+    columns = {name: [o[name] for o in rejected] for name in REJECTS_SCHEMA.names}
+    return _parquet(pa.table(columns, schema=REJECTS_SCHEMA))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", store_schema=True)
+    return buffer.getvalue()
+
+
+def read_footer(path: Path) -> Footer:
+    """The footer of the manifest at ``path``; reads the file's end only.
+
+    Raises:
+        ValueError: if the file is no manifest or is damaged.
+    """
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return Footer(**json.loads(metadata[_KEY]))
+    except (pa.ArrowInvalid, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no manifest: {error}") from error
+
+
+def read_rows(artifact: Artifact | str | Path, shard: str) -> pa.Table:
+    """The rows of a committed shard's manifest, without the footer."""
+    found = artifact if isinstance(artifact, Artifact) else Artifact.at(artifact)
+    return pq.read_table(found.manifest(shard), memory_map=False).replace_schema_metadata(None)

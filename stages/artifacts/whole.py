@@ -1,0 +1,61 @@
+"""Artifacts of fit and reduce stages: a folder of files, made and replaced as a whole.
+
+``<artifact>/<state8>/`` holds the files made from one state of the inputs; ``_SUCCESS.json`` names the folder
+that counts. A new state is computed beside the old one, which is removed after the switch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.artifacts import atomic
+from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
+
+
+def input_state(inputs: Sequence[Artifact]) -> str:
+    """A digest of what the inputs hold: it changes whenever a shard is committed or repaired."""
+    state = hashlib.sha256()
+    for artifact in inputs:
+        state.update(artifact.root.name.encode())
+        for shard in artifact.committed():
+            state.update(f"\n{shard}".encode())
+    return state.hexdigest()
+
+
+def current(folder: Path) -> tuple[Path, str] | None:
+    """The folder of files that counts and the input state it was made from, or None."""
+    try:
+        success = json.loads((folder / "_SUCCESS.json").read_text())
+    except FileNotFoundError:
+        return None
+    return folder / success["files"], success["inputs"]
+
+
+def produce(folder: Path, description: dict[str, Any], state: str, make: Callable[[Path], None]) -> Path:
+    """Have ``make`` fill a private folder, publish it under ``folder`` and return where it is."""
+    with atomic.store_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"format_version": FORMAT_VERSION, **description, "environment": environment()}
+        atomic.create(folder / "stage.json", (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
+        private.mkdir()
+        try:
+            make(private)
+            final = folder / state[:8]
+            if final.exists():
+                shutil.rmtree(final)
+            private.replace(final)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        success = {"files": final.name, "inputs": state}
+        atomic.write_bytes(folder / "_SUCCESS.json", (json.dumps(success, sort_keys=True) + "\n").encode())
+    for other in folder.iterdir():
+        if other.is_dir() and other != final and not other.name.startswith("."):
+            shutil.rmtree(other, ignore_errors=True)
+    return final

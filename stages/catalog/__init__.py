@@ -1,0 +1,1 @@
+"""Data sets, each turned into a table of videos."""

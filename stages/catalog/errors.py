@@ -1,0 +1,5 @@
+"""What goes wrong with a data set as a whole, as opposed to with one of its videos."""
+
+
+class CatalogError(ValueError):
+    """The data root does not hold what ``data.kind`` expects there; the message says what is missing where."""

@@ -1,0 +1,80 @@
+"""The interface of decoders, and how one is found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.decode.frames import Probe
+from stages.decode.timeline import Timeline
+
+Picture = NDArray[np.uint8]
+"""uint8 (h, w, 3): one upright RGB frame."""
+
+
+class DecoderUnavailableError(Exception):
+    """The configuration asks for a decoder that can't be had here: not the video's fault."""
+
+
+class Decoder(Protocol):
+    """One opened source. A class registered as ``package.module:Class`` has these methods too.
+
+    It is made as ``Class(path, clock, tick)``: the source, the frames per second of an image folder (or
+    None), and a function to call now and then while work goes on. Every method may raise `MediaError`.
+    """
+
+    @property
+    def used(self) -> str:
+        """Name of the decoder whose pictures were given, complete once `pictures` is exhausted."""
+
+    def timeline(self) -> Timeline:
+        """The times of all frames."""
+
+    def probe(self) -> Probe:
+        """What the source holds; decodes the first frame."""
+
+    def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
+        """The frames with the ascending indices ``wanted``, exactly those and in that order.
+
+        ``size`` is the upright (height, width) to which the decoder may scale them itself.
+        """
+
+    def close(self) -> None:
+        """Free what was opened."""
+
+
+def decoder_class(name: str, folder: bool) -> Callable[..., Any]:
+    """The class that ``decode.decoder = name`` means for a folder of images or for a file.
+
+    Raises:
+        DecoderUnavailableError: if it is not installed or can't be imported.
+    """
+    if ":" in name:
+        return _registered(name)
+    if folder:
+        from stages.decode.decoders.images import ImagesDecoder
+
+        return ImagesDecoder
+    if name == "images":
+        raise DecoderUnavailableError(
+            "decode.decoder=images reads folders of images only; use auto for files"
+        )
+    from stages.decode.decoders.decord_ import AutoDecoder, DecordDecoder
+    from stages.decode.decoders.pyav_ import PyAVDecoder
+
+    if name == "decord" and importlib.util.find_spec("decord") is None:
+        raise DecoderUnavailableError("decord is not installed here; use decode.decoder=auto or pyav")
+    return {"auto": AutoDecoder, "decord": DecordDecoder, "pyav": PyAVDecoder}[name]
+
+
+def _registered(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DecoderUnavailableError(f"decode.decoder={name} can't be imported: {error}") from error

@@ -1,0 +1,113 @@
+"""Folders of images as videos."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from stages.decode.classify import media_error, unreadable
+from stages.decode.decoders.base import Picture
+from stages.decode.demux import Tick
+from stages.decode.frames import Probe
+from stages.decode.names import shown_name
+from stages.decode.timeline import Timeline
+
+EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+"""Endings (in any case) of the files that are taken for frames."""
+
+
+def list_images(folder: str) -> list[str]:
+    """Names of the images directly in ``folder``, in natural order: ``2.jpg`` before ``10.jpg``.
+
+    Hidden files and everything without one of `EXTENSIONS` are left out.
+
+    Raises:
+        OSError: if the folder can't be read.
+    """
+    names = [
+        entry.name
+        for entry in Path(folder).iterdir()
+        if not entry.name.startswith(".") and entry.suffix.lower() in EXTENSIONS
+    ]
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> tuple[list[tuple[int, bytes]], bytes]:
+    raw = os.fsencode(name)
+    parts = re.split(rb"(\d+)", raw)
+    return [(int(p), b"") if i % 2 else (0, p) for i, p in enumerate(parts)], raw
+
+
+class ImagesDecoder:
+    """The images of a folder, read by Pillow; see `Decoder`.
+
+    EXIF orientation is honoured, alpha is dropped, 16-bit values keep their upper byte, animations give
+    their first picture. Images of differing sizes are frames like any other: all get the output size that
+    the first one leads to. One broken image rejects the whole folder.
+    """
+
+    used = "images"
+
+    def __init__(self, path: str, clock: float | None, tick: Tick) -> None:
+        self._path, self._clock, self._tick = path, clock, tick
+        self._names: list[str] | None = None
+
+    def _images(self) -> list[str]:
+        if self._names is None:
+            try:
+                self._names = list_images(self._path)
+            except OSError as error:
+                raise unreadable(self._path, error) from error
+            if not self._names:
+                raise media_error(self._path, "not_media", "is a folder without images")
+        return self._names
+
+    def timeline(self) -> Timeline:
+        """See `Decoder.timeline`; with a clock frame i is shown at i / clock seconds."""
+        tick = None if self._clock is None else 1 / Fraction(self._clock).limit_denominator(100_000)
+        return Timeline(np.arange(len(self._images()), dtype=np.int64), tick)
+
+    def probe(self) -> Probe:
+        """See `Decoder.probe`; sizes are those of the first image, turned as its EXIF data says."""
+        height, width, _ = next(self.pictures([0])).shape
+        frames = len(self._images())
+        span = (frames - 1) / self._clock if self._clock else float(frames - 1)
+        return Probe(frames, self._clock, height, width, 0, "images", "images", 0.0, span)
+
+    def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
+        """See `Decoder.pictures`; ``size`` is left to the resizer."""
+        names = self._images()
+        for index in wanted:
+            self._tick()
+            yield self._read(names[index])
+
+    def _read(self, name: str) -> Picture:
+        path = str(Path(self._path, name))
+        try:
+            with Image.open(path) as image:
+                return _rgb(ImageOps.exif_transpose(image))
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise unreadable(path, error) from error
+            what = f"the image {shown_name(name)} is broken: replace it or take it out"
+            raise media_error(self._path, "decode_error", what) from error
+
+    def close(self) -> None:
+        """See `Decoder.close`."""
+
+
+def _rgb(image: Image.Image) -> Picture:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        grey = (wide >> 8 if wide.max() > 255 or image.mode != "I" else wide).clip(0, 255)
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image)).clip(0, 255)
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,1 @@
+"""Frozen backbones: frames in, patch features out."""

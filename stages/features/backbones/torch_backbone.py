@@ -1,0 +1,175 @@
+"""A timm model behind the backbone protocol: normalisation, autocast, fp16 results."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from stages.errors import SettingsError
+from stages.features.backbone_spec import BackboneSpec
+from stages.features.backbones.base import FeatureOverflowError
+from stages.features.backbones.cnn import CnnEncoder
+from stages.features.backbones.table import KnownModel, known_model
+from stages.features.backbones.vit import VitEncoder
+from stages.features.backbones.weights import load_weights
+
+STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "kinetics": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Channel means and deviations of RGB in [0, 1] (methods.md 0.1)."""
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+RECOMPILE_LIMIT = 256
+
+
+class TorchBackbone:
+    """See `Backbone`; ``encoder`` is the module inside, for methods that run it online.
+
+    Args:
+        spec: a resolved spec of a table or timm name.
+        device: ``cpu``, ``cuda`` or ``cuda:<n>``.
+        threads: CPU threads of a forward pass, the same for every worker since they change the last bits.
+
+    Raises:
+        SettingsError: see `build`.
+    """
+
+    def __init__(self, spec: BackboneSpec, device: str = "cpu", threads: int = 1) -> None:
+        self.device = _device(device, spec)
+        self._spec, self._threads = spec, threads
+        with _numerics(threads):
+            model, self.weights_digest = load_model(spec)
+            encoder = make_encoder(spec, model)
+        self.encoder = encoder.eval().requires_grad_(False).to(self.device)
+        mean, std = statistics(spec, model)
+        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
+        self._run: Any = _compiled(self.encoder) if spec.compile else self.encoder
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """See `Backbone.grid`."""
+        return self.encoder.grid(height, width)
+
+    def extract(self, rgb: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """See `Backbone.extract`; ``previous`` is not looked at."""
+        rows, columns = self.grid(rgb.shape[1], rgb.shape[2])
+        with torch.inference_mode(), _numerics(self._threads):
+            images = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+            images = (images.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+            with self._autocast():
+                found = self._run(images)
+            facets = {name: _to_host(name, value) for name, value in found.items()}
+        for name, array in facets.items():
+            if array.ndim == 3 and array.shape[1] != rows * columns:
+                raise SettingsError(
+                    f"backbone {self._spec.name} gives {array.shape[1]} {name} for frames of {rgb.shape[1]}x"
+                    f"{rgb.shape[2]} pixels instead of {rows}x{columns}: choose another size, stage or stride"
+                )
+        return facets
+
+    def _autocast(self) -> torch.autocast:
+        dtype = AUTOCAST.get(self._spec.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def load_model(spec: BackboneSpec) -> tuple[nn.Module, str]:
+    """The timm model of ``spec`` without its classifier, on the CPU, and the digest of its weights file.
+
+    Random weights depend on ``spec.seed`` alone; the global generator is left as it was.
+    """
+    name = _timm_name(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    return model, load_weights(model, spec)
+
+
+def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncoder:
+    """What computes the facets of ``spec`` with ``model``."""
+    if isinstance(model, VisionTransformer):
+        known = known_model(spec.name)
+        mode = known.positions if known else "antialias"
+        return VitEncoder(model, spec.facets, spec.layer, spec.norm == "after", mode)
+    if spec.facets != CnnEncoder.facets:
+        raise SettingsError(f"backbone {spec.name} has no facet {', '.join(spec.facets)}: choose tokens")
+    with torch.random.fork_rng(devices=[]):
+        return CnnEncoder(_timm_name(spec), model, spec.stage, spec.stride)
+
+
+def statistics(spec: BackboneSpec, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel mean and deviation of ``spec``, by default those ``model`` was trained with."""
+    if spec.statistics != "auto":
+        return STATISTICS[spec.statistics]
+    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def _timm_name(spec: BackboneSpec) -> str:
+    known: KnownModel | None = known_model(spec.name)
+    name = known.timm if known else spec.name
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise SettingsError(
+            f"backbone.name={spec.name}: neither the table nor timm {timm.__version__} knows it"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
+    return name
+
+
+def _device(device: str, spec: BackboneSpec) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"device {device!r} is unknown: choose cpu, cuda or cuda:<n>") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"device {device}: this machine has no usable GPU; choose cpu")
+    if chosen.type == "cpu" and spec.precision == "fp16":
+        raise SettingsError("backbone.precision=fp16 needs a GPU: choose fp32 or bf16, or another device")
+    return chosen
+
+
+def _compiled(encoder: nn.Module) -> Any:
+    """``encoder`` compiled for each shape it meets, never silently run uncompiled."""
+    import torch._dynamo.config as dynamo
+
+    dynamo.recompile_limit = max(dynamo.recompile_limit, RECOMPILE_LIMIT)
+    dynamo.fail_on_recompile_limit_hit = True
+    return torch.compile(encoder, dynamic=False)
+
+
+@contextmanager
+def _numerics(threads: int) -> Iterator[None]:
+    """Fixed threads, full fp32 products and deterministic convolutions inside; as before outside."""
+    before, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(before)
+
+
+def _to_host(facet: str, values: torch.Tensor) -> np.ndarray:
+    """fp16 on the device, then the copy; a value beyond fp16 is an error, never an infinity in the store."""
+    half = values.to(torch.float16)
+    finite = torch.isfinite(half).flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        largest = float(values[first].abs().max())
+        detail = "is not a number" if largest != largest else f"reaches {largest:.6g}, beyond fp16's 65504"
+        raise FeatureOverflowError(facet, first, detail)
+    return half.cpu().numpy()

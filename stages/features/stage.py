@@ -1,0 +1,123 @@
+"""The features stage: frames of every video through a frozen backbone into feature shards.
+
+Plans import this module, so it imports neither torch nor a decoder.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from stages.decode.spec import DecodeSpec, Geometry, expected_frames
+from stages.features.backbone_spec import BackboneSpec, describe, fallback_size
+from stages.features.views import ViewsSpec
+from stages.stage import MapStage, Row, ShardWorker, ShardWriter, WorkContext, canonical
+
+TAR_BLOCK = 512
+NPY_HEADER = 128
+
+
+@dataclass(frozen=True)
+class FeaturesStage(MapStage):
+    """Catalog rows in, feature shards out.
+
+    Attributes:
+        backbone: the model and its facets.
+        decode: sampling, cropping and resizing.
+        geometry: size of the frames; None: the model's default short side with the aspect kept. Both sides
+            are rounded down to what the model needs (whole patches).
+        views: what is stored beside the plain frames.
+        encoding: ``fp16``, or ``int8`` with a scale per channel.
+    """
+
+    kind: ClassVar[str] = "features"
+    suffix: ClassVar[str] = ".tar"
+
+    backbone: BackboneSpec = field(default_factory=BackboneSpec)
+    decode: DecodeSpec = field(default_factory=DecodeSpec)
+    geometry: Geometry | None = None
+    views: ViewsSpec = field(default_factory=ViewsSpec)
+    encoding: Literal["fp16", "int8"] = "fp16"
+
+    @property
+    def name(self) -> str:
+        """The backbone's name with everything but ``[a-z0-9_.-]`` made a dash."""
+        return re.sub(r"[^a-z0-9_.-]+", "-", self.backbone.resolved().name.lower()).strip("-.")
+
+    def frame_geometry(self) -> Geometry:
+        """The size of the frames with the model's default and the model's multiple worked in."""
+        known = describe(self.backbone)
+        size, multiple = fallback_size(self.backbone.name)
+        if known is not None:
+            size, multiple = known.default_size, known.multiple
+        if self.geometry is None:
+            return Geometry(size, multiple)
+        return replace(self.geometry, multiple=math.lcm(self.geometry.multiple, multiple))
+
+    def identity(self) -> dict[str, Any]:
+        """As `Stage.identity`, with settings that mean the same said the same way.
+
+        A weights file counts by its content, never by its path.
+        """
+        backbone = self.backbone.resolved()
+        if backbone.weights not in ("hub", "random"):
+            backbone = replace(backbone, weights="file")
+        same = replace(self, backbone=backbone, geometry=self.frame_geometry())
+        return {**super().identity(), "fields": canonical(same)}
+
+    def weights_identity(self) -> str:
+        """See `BackboneSpec.weights_identity`."""
+        return self.backbone.weights_identity()
+
+    def open(self, context: WorkContext) -> ShardWorker:
+        """The backbone loaded and a decoder child started.
+
+        Raises:
+            SettingsError: the backbone can't be had as described.
+        """
+        from stages.features.worker import FeaturesWorker
+
+        return FeaturesWorker(self, context)
+
+    def writer(self, path: Path, shard: str) -> ShardWriter:
+        """A `FeatureShardWriter`."""
+        from stages.features.store.writer import FeatureShardWriter
+
+        return FeatureShardWriter(path, shard, self.encoding)
+
+    def estimate(self, row: Row) -> tuple[int, int]:
+        """``(frames, bytes)`` for a catalog row; 0 bytes where the model's widths are not known yet."""
+        frames = expected_frames(row["frames"], row["fps"], self.decode)
+        return frames, frames * self.bytes_per_frame(*upright(row))
+
+    def bytes_per_frame(self, height: int, width: int) -> int:
+        """Bytes in the shard for one frame of an upright video of that size: all views and facets.
+
+        0 where the model is not in the table: the size is known after the first shard.
+        """
+        known = describe(self.backbone.resolved())
+        if known is None:
+            return 0
+        size = self.frame_geometry().resolve(height, width)
+        members = [self._member_bytes(known.shape(facet, *size)) for facet in known.widths]
+        return sum(members) * len(self.views.names())
+
+    def _member_bytes(self, shape: tuple[int, ...]) -> int:
+        values = math.prod(shape)
+        if self.encoding == "int8" and len(shape) > 1:
+            return _tar_member(values) + _tar_member(4 * shape[-1])
+        return _tar_member(2 * values)
+
+
+def upright(row: Row) -> tuple[int, int]:
+    """``(height, width)`` in pixels of a catalog row as displayed, its rotation applied."""
+    size = (int(row["height"]), int(row["width"]))
+    return size if (row.get("rotation") or 0) % 180 == 0 else size[::-1]
+
+
+def _tar_member(values: int) -> int:
+    """Bytes of a tar member that holds an .npy file with ``values`` bytes of numbers."""
+    return TAR_BLOCK + -(-(NPY_HEADER + values) // TAR_BLOCK) * TAR_BLOCK

@@ -1,0 +1,173 @@
+"""The memory-mapped index of a feature store: where the frames of every video lie.
+
+Nothing but the batches' views and one descriptor per kind of member is held in memory; the rest is pages of
+the files, which the system drops when it needs room.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from stages.features.store.index_build import METADATA_KEY
+
+_REMEMBERED = 1 << 14  # entries, about 1 KB each
+
+
+class Stream(NamedTuple):
+    """Members that are alike in all but video and frame; each takes ``size`` bytes with its .npy header."""
+
+    view: str
+    facet: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    size: int
+
+
+class Entry(NamedTuple):
+    """One video: its shard, how many frames it has, and where its values lie in the batch."""
+
+    shard: str
+    length: int
+    frame_at: int
+    streams: list[Stream]
+    member_at: int
+    batch: _Batch
+
+    def frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source indices int64 (n,) and presentation times float64 (n,) in seconds."""
+        a, b = self.frame_at, self.frame_at + self.length
+        return self.batch.frame[a:b].copy(), self.batch.pts[a:b].copy()
+
+    def find(self, view: str, facet: str) -> int | None:
+        """The number of the stream that holds ``facet`` of ``view``."""
+        for number, stream in enumerate(self.streams):
+            if stream.facet == facet and stream.view == view:
+                return number
+        return None
+
+    def offsets(self, number: int) -> memoryview:
+        """Where the members of stream ``number`` begin in the shard, in bytes, frame by frame."""
+        a = self.member_at + number * self.length
+        return self.batch.offset[a : a + self.length]
+
+    def checksums(self, number: int) -> memoryview:
+        """The CRC-32C of the members of stream ``number``, frame by frame."""
+        a = self.member_at + number * self.length
+        return self.batch.crc32c[a : a + self.length]
+
+
+class _Batch:
+    """Plain views of one record batch: plain memory views answer single values several times faster."""
+
+    def __init__(self, record: pa.RecordBatch) -> None:
+        self._record = record  # the views point into it
+        self.shard = record.column("shard").to_numpy().data
+        self.frame_at, self.frame = _list(record, "frame")
+        _, self.pts = _list(record, "pts")
+        self.stream_at, streams = _list(record, "stream")
+        self.member_at, offsets = _list(record, "offset")
+        _, checksums = _list(record, "crc32c")
+        self.stream = streams.data
+        self.offset = offsets.data
+        self.crc32c = checksums.data
+
+
+def _list(record: pa.RecordBatch, name: str) -> tuple[memoryview, np.ndarray]:
+    column = record.column(name)
+    return column.offsets.to_numpy().data, column.values.to_numpy()
+
+
+class Index:
+    """Opens the index whose lookup file is ``path``.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError, OSError: if a file of it is damaged (`pyarrow.ArrowInvalid` is a ValueError).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lookup = pa.ipc.open_file(pa.memory_map(str(path)))
+        try:
+            metadata = json.loads(lookup.schema.metadata[METADATA_KEY])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no index of features") from error
+        self.shards: list[str] = metadata["shards"]
+        self.streams = [
+            Stream(s["view"], s["facet"], np.dtype(s["dtype"]), tuple(s["shape"]), s["size"])
+            for s in metadata["streams"]
+        ]
+        self._record = lookup.get_batch(0)
+        video = self._record.column("video")
+        self._at = np.frombuffer(video.buffers()[1] or bytes(8), np.int64, len(video) + 1).data
+        self._text = memoryview(video.buffers()[2] or b"")
+        self._batch_of = self._record.column("batch").to_numpy().data
+        self._row_of = self._record.column("row").to_numpy().data
+        entries = path.with_name(path.name.replace(".lookup.", ".entries."))
+        self._file = pa.ipc.open_file(pa.memory_map(str(entries)))
+        self._batches: list[_Batch | None] = [None] * self._file.num_record_batches
+        self.entry_of = lru_cache(_REMEMBERED)(self._entry_of)
+        """The entry of a video, or None if there is no such video."""
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def video(self, i: int) -> str:
+        """The ``i``-th video in sorted order."""
+        return str(self._text[self._at[i] : self._at[i + 1]], "utf-8")
+
+    def position(self, video: str) -> int:
+        """How many videos sort before ``video`` (by the bytes of their ids)."""
+        key, low, high = video.encode(), 0, len(self)
+        at, text = self._at, self._text
+        while low < high:
+            middle = (low + high) // 2
+            if bytes(text[at[middle] : at[middle + 1]]) < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def find(self, video: str) -> int | None:
+        """The place of ``video`` in sorted order, or None."""
+        i = self.position(video)
+        return i if i < len(self) and self.video(i) == video else None
+
+    def _entry_of(self, video: str) -> Entry | None:
+        i = self.find(video)
+        return None if i is None else self.entry(i)
+
+    def entry(self, i: int) -> Entry:
+        """What is known about the ``i``-th video."""
+        batch, row = self._batch(self._batch_of[i]), self._row_of[i]
+        first = batch.frame_at[row]
+        codes = batch.stream[batch.stream_at[row] : batch.stream_at[row + 1]]
+        return Entry(
+            self.shards[batch.shard[row]],
+            batch.frame_at[row + 1] - first,
+            first,
+            [self.streams[code] for code in codes],
+            batch.member_at[row],
+            batch,
+        )
+
+    def counts(self) -> np.ndarray:
+        """Frames per video, int64 (V,), in sorted order."""
+        per_batch = [np.diff(np.asarray(self._batch(b).frame_at)) for b in range(len(self._batches))]
+        if not per_batch:
+            return np.zeros(0, np.int64)
+        starts = np.concatenate([[0], np.cumsum([len(n) for n in per_batch])])
+        rows = starts[np.asarray(self._batch_of)] + np.asarray(self._row_of)
+        return np.concatenate(per_batch)[rows].astype(np.int64)
+
+    def _batch(self, number: int) -> _Batch:
+        batch = self._batches[number]
+        if batch is None:
+            batch = self._batches[number] = _Batch(self._file.get_batch(number))
+        return batch

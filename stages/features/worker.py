@@ -1,0 +1,139 @@
+"""One worker of the features stage: frames from a decoder child, through the backbone, into the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.catalog.ids import path_of
+from stages.decode.client import DecodedVideo, DecoderClient
+from stages.decode.frames import FrameChunk
+from stages.decode.spec import DecodeRequest
+from stages.features.backbones.base import FeatureOverflowError, build
+from stages.features.store.writer import FeatureShardWriter
+from stages.features.views import see
+from stages.outcome import Done, MediaError, Outcome, Rejected, Skipped
+from stages.stage import Attempts, Row, WorkContext
+
+if TYPE_CHECKING:
+    from stages.features.stage import FeaturesStage
+
+NO_FRAMES = "no sampled frame falls into this segment"
+
+
+class FeaturesWorker:
+    """See `ShardWorker`. Holds one batch of frames and their features at a time, however long a video is.
+
+    Args:
+        stage: what to compute.
+        context: where the videos lie; device and threads of the model.
+
+    Raises:
+        SettingsError: the backbone can't be had as described.
+    """
+
+    def __init__(self, stage: FeaturesStage, context: WorkContext) -> None:
+        self._stage, self._root = stage, context.data_root
+        self._geometry = stage.frame_geometry()
+        self._backbone = build(stage.backbone, context.device, context.threads)
+        self._client = DecoderClient(context.limits)
+
+    def process(
+        self, items: Sequence[Row], writer: FeatureShardWriter, attempts: Attempts
+    ) -> Iterator[Outcome]:
+        """One outcome per catalog row, in order. Decoding runs ahead of the model, over video borders.
+
+        Raises:
+            FeatureOverflowError: the model gives values that fp16 can't hold; names video, frame and remedy.
+        """
+        requests = (self._request(item) for item in items)
+        for video in self._client.decode(requests, attempts):
+            yield self._outcome(video, writer)
+
+    def close(self) -> None:
+        """End the decoder child."""
+        self._client.close()
+
+    def _request(self, item: Row) -> DecodeRequest:
+        return DecodeRequest(
+            key=item["video"],
+            path=path_of(self._root, item["uri"]),
+            start=item["start"],
+            frames=item["frames"],
+            clock=item["fps"],
+            spec=self._stage.decode,
+            geometry=self._geometry,
+            chunk=self._stage.backbone.batch,
+        )
+
+    def _outcome(self, video: DecodedVideo, writer: FeatureShardWriter) -> Outcome:
+        frames, size = 0, (0, 0)
+        previous: dict[str, np.ndarray] = {}
+        try:
+            for batch in batches(video, self._stage.backbone.batch):
+                self._add(video.key, batch, previous, writer)
+                frames, size = frames + len(batch.index), batch.rgb.shape[1:3]
+        except MediaError as error:
+            return Rejected.of(video.key, error)
+        info: dict[str, Any] = dict(video.info)
+        if frames == 0:
+            return Skipped(video.key, NO_FRAMES, info)
+        info |= {"frames": frames, "size": list(size), "grid": list(self._backbone.grid(*size))}
+        if self._stage.backbone.weights == "hub" and self._backbone.weights_digest:
+            info["weights"] = f"sha256:{self._backbone.weights_digest}"
+        return Done(video.key, info)
+
+    def _add(
+        self, video: str, batch: FrameChunk, previous: dict[str, np.ndarray], writer: FeatureShardWriter
+    ) -> None:
+        """One batch through every view; ``previous`` keeps each view's last frame for the next batch."""
+        for view in self._stage.views.names():
+            rgb = see(batch.rgb, video, view, self._stage.views)
+            facets = self._extract(video, batch, rgb, previous.get(view))
+            previous[view] = rgb[-1]
+            for i, (frame, pts) in enumerate(zip(batch.index.tolist(), batch.pts.tolist(), strict=True)):
+                for facet, values in facets.items():
+                    writer.add(video, frame, pts, facet, values[i], view)
+
+    def _extract(
+        self, video: str, batch: FrameChunk, rgb: np.ndarray, previous: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        try:
+            return self._backbone.extract(rgb, previous)
+        except FeatureOverflowError as error:
+            detail = (
+                f"of video {video}, frame {int(batch.index[error.position])}, {error.detail}; take another "
+                "layer or set backbone.norm=after"
+            )
+            raise FeatureOverflowError(error.facet, error.position, detail) from error
+
+
+def batches(chunks: Iterable[FrameChunk], size: int) -> Iterator[FrameChunk]:
+    """Frames regrouped into batches of ``size``, the tail into falling powers of two.
+
+    How the frames came in chunks leaves no trace, and a model meets few shapes: ``size`` and powers of two.
+    """
+    kept: FrameChunk | None = None
+    for chunk in chunks:
+        kept = chunk if kept is None or not len(kept.index) else _joined(kept, chunk)
+        while len(kept.index) >= size:
+            yield _part(kept, 0, size)
+            kept = _part(kept, size, len(kept.index))
+    while kept is not None and (left := len(kept.index)):
+        largest = 1 << (left.bit_length() - 1)
+        yield _part(kept, 0, largest)
+        kept = _part(kept, largest, left)
+
+
+def _part(chunk: FrameChunk, start: int, stop: int) -> FrameChunk:
+    return FrameChunk(chunk.index[start:stop], chunk.pts[start:stop], chunk.rgb[start:stop])
+
+
+def _joined(first: FrameChunk, second: FrameChunk) -> FrameChunk:
+    return FrameChunk(
+        np.concatenate([first.index, second.index]),
+        np.concatenate([first.pts, second.pts]),
+        np.concatenate([first.rgb, second.rgb]),
+    )

@@ -1,0 +1,1 @@
+"""A seed-addressed generator of real video files with exact ground truth."""
