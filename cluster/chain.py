@@ -62,12 +62,12 @@ class Task:
     bytes: int = 0
     count: int = 0
 
-    def dump(self) -> bytes:
-        """The task as bytes, for travelling."""
-        return json.dumps(asdict(self)).encode()
+    def dump(self) -> str:
+        """The task as text, for travelling."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def load(cls, data: bytes) -> Task:
+    def load(cls, data: str) -> Task:
         """The inverse of `dump`."""
         return cls(**json.loads(data))
 

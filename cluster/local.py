@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
+from stages.stage import FitStage, WorkContext
 
 
 class LocalRunner:
@@ -26,6 +28,10 @@ class LocalRunner:
             yield from _in_process(chain, tasks, run_id)
         else:
             yield from _in_pool(chain, tasks, run_id, self._workers)
+
+    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+        """Run a fit stage in this process; its files go into ``folder``."""
+        stage.make(inputs, folder, context)
 
 
 def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:

@@ -7,7 +7,9 @@ another; since a shard is committed atomically and is the same bytes whoever mak
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,10 +20,11 @@ from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
 from cluster.resources import ResourcesError
 from stages.errors import SettingsError
+from stages.stage import FitStage, WorkContext
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own log files still have everything
 
 try:
     import ray
@@ -54,12 +57,34 @@ class RayRunner:
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
+        with self._connected():
+            _check_nodes(chain)
+            yield from self._stream(chain, tasks, run_id)
+
+    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+        """Run a fit stage as one Ray Train worker; its files go into ``folder``, which all nodes see."""
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        def train(_: dict[str, Any]) -> None:
+            stage.make(inputs, folder, context)
+
+        with self._connected():
+            TorchTrainer(
+                train,
+                train_loop_config={},
+                scaling_config=ScalingConfig(num_workers=1, use_gpu=self._gpus > 0),
+                run_config=RunConfig(name=stage.name, storage_path=str(folder / ".train")),
+            ).fit()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Inside, Ray is there; a local Ray that was started for it is stopped afterwards."""
         started = not ray.is_initialized()
         if started:
             _connect(self._address, self._workers)
         try:
-            _check_nodes(chain)
-            yield from self._stream(chain, tasks, run_id)
+            yield
         finally:
             if started:
                 ray.shutdown()
@@ -68,7 +93,7 @@ class RayRunner:
         _quiet_context()
         workers = self._workers or _default_workers(self._gpus)
         _check_capacity(workers, self._gpus)
-        rows = [{"task": task.dump(), "receipts": b"[]"} for task in tasks]
+        rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         first = min(task.level for task in tasks)
         for level in range(first, len(chain)):
@@ -100,17 +125,17 @@ class ShardOwner:
         self._level = level
         self._execute = ShardExecutor(chain, level, run_id)
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
         """One task in; one row out per following task, the first of them carrying the receipts."""
-        packed, receipts = bytes(batch["task"][0]), bytes(batch["receipts"][0])
+        packed, receipts = str(batch["task"][0]), str(batch["receipts"][0])
         if not packed or (task := Task.load(packed)).level != self._level:
             yield {"task": [packed], "receipts": [receipts]}
             return
         receipt = self._execute(task)
-        carried = json.dumps([*json.loads(receipts), receipt.dump()]).encode()
+        carried = json.dumps([*json.loads(receipts), receipt.dump()])
         following = [] if receipt.error else receipt.next
-        for position, packed_task in enumerate([t.dump() for t in following] or [b""]):
-            yield {"task": [packed_task], "receipts": [carried if position == 0 else b"[]"]}
+        for position, packed_task in enumerate([t.dump() for t in following] or [""]):
+            yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
 
 
 def _owner_class(kind: str) -> type[ShardOwner]:
@@ -144,6 +169,7 @@ def _quiet_context() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_auto_log_stats = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _default_workers(gpus: float) -> int:

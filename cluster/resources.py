@@ -21,3 +21,8 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def has_gpu() -> bool:
+    """Whether the NVIDIA driver runs on this machine."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()

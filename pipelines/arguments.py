@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--verify", action="store_true", help="check every committed shard byte by byte; exit 4 on damage")
     add("--repair", action="store_true", help="with --verify: compute the damaged shards again")
     add("--explain", metavar="VIDEO", help="a video's way through the stages; an id, a path or a part of it")
-    add("--gc", action="store_true", help="list left-overs of killed runs and superseded results")
+    add("--gc", action="store_true", help="list left-overs of killed runs")
     add("--yes", action="store_true", help="with --gc: remove them")
     add("--du", action="store_true", help="disk use of every artifact in the store")
     how = result.add_argument_group("how to run")

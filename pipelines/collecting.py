@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.output import Output, human_bytes
 from pipelines.runs import STALE_S, all_runs
@@ -77,17 +78,23 @@ def _leftovers(root: Path) -> Iterator[Leftover]:
 
 def disk_use(store: Path, output: Output) -> int:
     """Print bytes, videos and frames of every artifact."""
-    rows, data = [], []
+    rows: list[list[str]] = []
+    data: list[dict[str, Any]] = []
     for root in artifacts(store):
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-        entry = {"artifact": f"{root.parent.name}/{root.name}", "bytes": size, "videos": None, "frames": None}
+        entry: dict[str, Any] = {
+            "artifact": f"{root.parent.name}/{root.name}",
+            "bytes": size,
+            "videos": None,
+            "frames": None,
+        }
         if (root / "manifest").is_dir():
             totals = Ledger.load(Artifact.at(root)).totals()
             entry |= {"videos": totals.done, "frames": totals.frames, "superseded": totals.superseded}
         data.append(entry)
         shown = ["" if entry[key] is None else f"{entry[key]:,}" for key in ("videos", "frames")]
-        rows.append([str(entry["artifact"]), human_bytes(size), *shown])
-    total = sum(int(entry["bytes"]) for entry in data)
+        rows.append([entry["artifact"], human_bytes(size), *shown])
+    total = sum(entry["bytes"] for entry in data)
     output.table(["artifact", "size", "videos", "frames"], [*rows, ["total", human_bytes(total), "", ""]])
     output.data({"store": str(store), "bytes": total, "artifacts": data})
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from cluster.resources import cpus
 from configs.schema import Config
@@ -22,15 +23,19 @@ def plan_command(config: Config, args: argparse.Namespace, output: Output) -> in
     graph = build(config)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
     output.plan(plan, plan_notes(plan, args))
-    refuse_unschedulable(plan)
+    refuse_unschedulable(plan, _here(args))
     return 0
+
+
+def _here(args: argparse.Namespace) -> bool:
+    return args.runner == "local" or not (args.address or inside_ray_job() or os.environ.get("RAY_ADDRESS"))
 
 
 def run_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """Run the recipe."""
     graph = build(config)
     options = Options(args.limit, args.retry_failed)
-    refuse_unschedulable(make_plan(graph, options))
+    refuse_unschedulable(make_plan(graph, options), _here(args))
     runner = make_runner(args, config)
     record = RunRecord(graph.store, config)
     state, code = "failed", 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from cluster.chain import Chain, Receipt, Task
-from cluster.resources import ResourcesError
+from cluster.resources import ResourcesError, has_gpu
 from pipelines.graph import BoundWhole, Graph
 from pipelines.planning import Plan, success_text
 from pipelines.progress import Reporter
@@ -16,7 +17,7 @@ from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.ledger import Ledger, Totals
 from stages.errors import SettingsError
 from stages.features.store.locate import open_local
-from stages.stage import FitStage, WholeStage, WorkContext
+from stages.stage import FitStage, WorkContext
 
 
 class Runner(Protocol):
@@ -27,7 +28,7 @@ class Runner(Protocol):
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them."""
 
-    def fit(self, make: WholeStage, inputs: Sequence[str], folder: str, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
         """Run a fit stage into ``folder``."""
 
 
@@ -107,24 +108,32 @@ def _make_whole(item: BoundWhole, graph: Graph, runner: Runner) -> None:
     }
     roots = [artifact.root for artifact in item.inputs]
     context = graph.chain[0].context
-    if isinstance(item.stage, FitStage):
-        names = [str(root) for root in roots]
-        whole.produce(
-            item.folder,
-            description,
-            state,
-            lambda folder: runner.fit(item.stage, names, str(folder), context),
-        )
-    else:
-        whole.produce(item.folder, description, state, lambda folder: item.stage.make(roots, folder, context))
+    stage = item.stage
+
+    def make(folder: Path) -> None:
+        if isinstance(stage, FitStage):
+            runner.fit(stage, roots, folder, context)
+        else:
+            stage.make(roots, folder, context)
+
+    whole.produce(item.folder, description, state, make)
 
 
-def refuse_unschedulable(plan: Plan) -> None:
-    """Refuse what can't be stored: known bytes to write against free disk.
+def refuse_unschedulable(plan: Plan, here: bool) -> None:
+    """Refuse what can't be stored or placed: known bytes to write against free disk, GPUs that are not there.
+
+    Args:
+        here: the run will be on this machine and not on a cluster.
 
     Raises:
-        ResourcesError: naming the store, the bytes needed and the bytes free.
+        ResourcesError: naming what is needed and what there is.
     """
+    settings = plan.graph.config.run
+    if here and (settings.gpus > 0 or settings.device.startswith("cuda")) and not has_gpu():
+        raise ResourcesError(
+            f"run.device={settings.device}, run.gpus={settings.gpus:g}: this machine has no NVIDIA GPU; "
+            "leave both out to run on its CPUs, or name a cluster with --address"
+        )
     if plan.needed > plan.free:
         raise ResourcesError(
             f"the store {plan.graph.store} has {plan.free:,} bytes free and the run needs about "

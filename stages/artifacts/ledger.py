@@ -175,7 +175,7 @@ def _row(entry: dict[str, Any], shard: str, upstream: str) -> dict[str, Any]:
 
 
 def _read_index(path: Path) -> tuple[pa.Table, dict[str, int]]:
-    empty = LEDGER_SCHEMA.empty_table(), {}
+    empty: tuple[pa.Table, dict[str, int]] = LEDGER_SCHEMA.empty_table(), {}
     if not path.exists():
         return empty
     try:

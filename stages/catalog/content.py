@@ -78,7 +78,7 @@ def _reject(path: str, error: OSError) -> Exception:
 def _folder_as_file(root: str, uri: str) -> Exception:
     path = path_of(root, uri)
     try:
-        empty = all(name.startswith(".") for name in os.listdir(path))
+        empty = all(entry.name.startswith(".") for entry in Path(path).iterdir())
     except OSError as error:
         return _reject(path, error)
     if empty:

@@ -26,19 +26,19 @@ class DataSet(ABC):
 
     @abstractmethod
     def items(self) -> list[Row]:
-        """The items as ``{"uri", "bytes", "mtime"}`` rows, in any order: a walk and a stat, nothing is opened.
+        """The items as ``{"uri", "bytes", "mtime"}`` rows, in any order: a walk and a stat, no file is opened.
 
-        What can't be looked at is listed all the same, with ``bytes=-1`` and ``mtime=0``: it becomes a reject.
+        What can't be looked at is listed all the same, with ``bytes=-1`` and ``mtime=0``; it ends as a reject.
 
         Raises:
             CatalogError: the root is missing, can't be read, or holds nothing of this kind.
         """
 
-    def prepare(self, uri: str) -> None:
+    def prepare(self, uri: str) -> None:  # noqa: B027 - most data sets have nothing to prepare
         """Make sure that the item is there; called before it is read. Only generated data sets need it."""
 
     def certain(self, uri: str) -> bool:
-        """Whether the item claims to be a video. One that does not is skipped, not rejected, if it is none."""
+        """Whether the item claims to be a video; one that does not is skipped, not rejected, if it is none."""
         return True
 
     def truth(self, uri: str) -> str | None:

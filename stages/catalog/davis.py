@@ -4,9 +4,10 @@ The year decides the lists and how masks are read. ``data.year=auto`` goes by wh
 
 * ``ImageSets/2017`` or ``Annotations_unsupervised``: 2017. The 2017 package also ships ``ImageSets/2016``.
 * ``ImageSets/480p`` (lists of image and mask paths), or ``ImageSets/2016`` without the former: 2016.
-* signs of 2017 and ``ImageSets/480p`` together: both packages were unpacked here, and the year has to be given.
+* signs of 2017 and ``ImageSets/480p`` together: both packages were unpacked here; the year has to be given.
 
-Masks of 2017 come from ``Annotations_unsupervised/480p`` where that has the sequence, else from ``Annotations/480p``.
+Masks of 2017 come from ``Annotations_unsupervised/480p`` where that has the sequence, else from
+``Annotations/480p``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stages.catalog.errors import CatalogError
 from stages.catalog.frames import images_row
 from stages.catalog.ids import path_of
 from stages.catalog.suffixes import FRAME, suffix_of
-from stages.catalog.walk import check_root, unseen_row
+from stages.catalog.walk import check_root, folder_mtime, unseen_row
 from stages.sprites.palette import mask_palette
 from stages.stage import Row
 
@@ -80,7 +81,8 @@ class DavisSet(DataSet):
         if any(Path(self.root, name).is_dir() for name in _LIST_FOLDERS["2016"]):
             return "2016"
         raise CatalogError(
-            f"data.root={self.root} is no DAVIS: ImageSets/480p, ImageSets/2016 and ImageSets/2017 are all missing"
+            f"data.root={self.root} is no DAVIS: "
+            "ImageSets/480p, ImageSets/2016 and ImageSets/2017 are all missing"
         )
 
     def _sequences(self) -> list[bytes]:
@@ -98,7 +100,9 @@ class DavisSet(DataSet):
         for folder in _LIST_FOLDERS[year]:
             if Path(self.root, folder).is_dir():
                 return Path(self.root, folder)
-        raise CatalogError(f"data.root={self.root} has no {' or '.join(_LIST_FOLDERS[year])} (data.year={year})")
+        raise CatalogError(
+            f"data.root={self.root} has no {' or '.join(_LIST_FOLDERS[year])} (data.year={year})"
+        )
 
     def _lists(self) -> list[Path]:
         folder = self._list_folder()
@@ -115,7 +119,7 @@ class DavisSet(DataSet):
 
 
 def _sequence_name(line: bytes, where: str) -> bytes:
-    """The sequence that a line of either list form names: ``bear``, or ``/JPEGImages/480p/bear/00000.jpg ...``."""
+    """The sequence that a line of either form names: ``bear``, or ``/JPEGImages/480p/bear/00000.jpg ...``."""
     first = line.split()[0]
     steps = first.strip(b"/").split(b"/")
     name = steps[-2] if len(steps) > 1 else steps[0]
@@ -129,7 +133,7 @@ def _sequence_row(root: str, relative: bytes) -> Row:
     try:
         with os.scandir(path) as entries:
             images = [e for e in entries if suffix_of(e.name) in FRAME and not e.name.startswith(b".")]
-        return images_row(relative, images, os.stat(path).st_mtime_ns)
+        return images_row(relative, images, folder_mtime(path))
     except OSError:
         return unseen_row(relative)
 
@@ -137,9 +141,9 @@ def _sequence_row(root: str, relative: bytes) -> Row:
 def read_mask(path: str | Path, year: Year) -> tuple[np.ndarray, np.ndarray]:
     """Read one mask: ``(ids, void)``, uint8 object ids (H, W) with 0 for background, and bool (H, W).
 
-    2016: whatever is not 0 is the one object, 255 included, and nothing is void. 2017: the value is the object's
-    id, and 255 is void (its id reads 0). Indexed, grey (with or without alpha), bilevel and RGB files are read;
-    colours of an RGB file are looked up in the data set's palette.
+    2016: whatever is not 0 is the one object, 255 included, and nothing is void. 2017: the value is the
+    object's id, and 255 is void (its id reads 0). Indexed, grey (with or without alpha), bilevel and RGB files
+    are read; colours of an RGB file are looked up in the data set's palette.
 
     Raises:
         OSError: the file is missing or no image.

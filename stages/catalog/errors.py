@@ -2,4 +2,4 @@
 
 
 class CatalogError(ValueError):
-    """The data root does not hold what ``data.kind`` expects there; the message says what is missing where."""
+    """The data root does not hold what ``data.kind`` expects; the message says what is missing where."""

@@ -15,8 +15,8 @@ from stages.stage import Row
 class FolderSet(DataSet):
     """Video files in any folder below the root, links followed, hidden files and folders left out.
 
-    A suffix known to be no video's (images, audio, subtitles, text, tables, archives) passes a file over. Any
-    other file is an item; with an unknown suffix it is skipped, not rejected, when it turns out to be no video.
+    A suffix known to be no video's (images, audio, subtitles, text, tables, archives) passes a file over.
+    Any other file is an item; with an unknown suffix it is skipped, not rejected, if it turns out to be none.
     """
 
     def items(self) -> list[Row]:
@@ -33,7 +33,9 @@ class FolderSet(DataSet):
             others += len(suffixes)
         if not rows:
             hint = "; for folders of images set data.kind=frames" if images else ""
-            raise CatalogError(f"data.root={self.root} holds no video: {others} files, none a candidate{hint}")
+            raise CatalogError(
+                f"data.root={self.root} holds no video: {others} files, none a candidate{hint}"
+            )
         return rows
 
     def certain(self, uri: str) -> bool:

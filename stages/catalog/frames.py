@@ -33,7 +33,8 @@ class FramesSet(DataSet):
                 rows.append(images_row(found.relative or b".", images, found.mtime))
         if not rows:
             raise CatalogError(
-                f"data.root={self.root} holds no images in any of {looked} folders; for video files set data.kind=folder"
+                f"data.root={self.root} holds no images in any of {looked} folders; "
+                "for video files set data.kind=folder"
             )
         return rows
 

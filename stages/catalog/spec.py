@@ -20,7 +20,8 @@ class DataSpec:
     """
 
     kind: str = "folder"
-    """``folder`` (video files), ``frames`` (folders of images), ``davis``, ``sprites``, or ``package.module:Class``."""
+    """``folder`` (video files), ``frames`` (folders of images), ``davis``, ``sprites`` or ``package.module:Class``.
+    """
     name: str = ""
     """Name of the data set in artifacts; the data root's own name where it is empty."""
     year: Literal["auto", "2016", "2017"] = "auto"
@@ -38,7 +39,9 @@ class DataSpec:
         if self.kind not in KINDS and ":" not in self.kind:
             near = difflib.get_close_matches(self.kind, KINDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"data.kind={self.kind!r} is none of {', '.join(KINDS)} or package.module:Class{hint}")
+            raise ValueError(
+                f"data.kind={self.kind!r} is none of {', '.join(KINDS)} or package.module:Class{hint}"
+            )
         if self.segment_frames < 1:
             raise ValueError(f"data.segment_frames={self.segment_frames} must be at least 1")
         if self.fps is not None and not 0 < self.fps < float("inf"):

@@ -1,4 +1,4 @@
-"""``data.kind=sprites``: generated clips with exact ground truth, written below the root when they are needed."""
+"""``data.kind=sprites``: generated clips with exact ground truth, written below the root when needed."""
 
 from __future__ import annotations
 

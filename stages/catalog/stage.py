@@ -126,7 +126,9 @@ class CatalogWorker:
         """A reject, or a skip for a file that nothing but its unknown suffix made a candidate."""
         is_file = "digest" in info or error.error_class == "empty_file"
         if is_file and error.error_class in _NO_VIDEO and not self._dataset.certain(info["uri"]):
-            return Skipped(source, f"no video ({error.error_class}): {error.message}", {"digest": None, **info})
+            return Skipped(
+                source, f"no video ({error.error_class}): {error.message}", {"digest": None, **info}
+            )
         return Rejected.of(source, error)
 
     def _describe(self, item: Row, read: content.Content, probe: Probe) -> VideoRow:

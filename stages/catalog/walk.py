@@ -33,7 +33,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Refused:
-    """A folder that was not looked into: it can't be read, or a link leads back to where the walk has been."""
+    """A folder that was not looked into: it can't be read, or links lead back to where the walk was."""
 
     relative: bytes
 
@@ -58,22 +58,22 @@ class _Node:
 def walk(root: str) -> Iterator[Visit | Refused]:
     """Every folder below ``root``, parents first and siblings by name.
 
-    A link to a folder is followed, unless it leads to a folder that holds it (also one above the root). Links met
-    inside a linked folder are followed only to where no other link has led, which bounds the walk even where
-    many folders link to each other.
+    A link to a folder is followed, unless it leads to a folder that holds it (also one above the root). Links
+    met inside a linked folder are followed only to where no other link has led, which bounds the walk even
+    where many folders link to each other.
 
     Raises:
         CatalogError: ``root`` is missing, is no folder, or can't be read.
     """
     start = os.fsencode(root)
     check_root(root)
-    above = frozenset(_key(os.stat(parent)) for parent in (Path(root).resolve(), *Path(root).resolve().parents))
+    above = frozenset(_key(parent.stat()) for parent in (Path(root).resolve(), *Path(root).resolve().parents))
     entered: set[_Key] = set()
     stack = [_Node(b"", start, None, above, False)]
     while stack:
         node = stack.pop()
         try:
-            mtime = os.stat(node.path).st_mtime_ns
+            mtime = folder_mtime(node.path)
             files, folders = _look_into(node.path)
         except OSError:
             yield Refused(node.relative)
@@ -107,7 +107,7 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 def _enter(node: _Node, entry: os.DirEntry[bytes], relative: bytes, entered: set[_Key]) -> _Node | None:
     try:
-        key = _key(os.stat(entry.path))
+        key = _key(entry.stat())
     except OSError:
         return None
     link = entry.is_symlink()
@@ -118,6 +118,11 @@ def _enter(node: _Node, entry: os.DirEntry[bytes], relative: bytes, entered: set
             return None
         entered.add(key)
     return _Node(relative, entry.path, node, frozenset([key]), link or node.linked)
+
+
+def folder_mtime(path: bytes) -> int:
+    """Modification time of a folder itself, in ns."""
+    return Path(os.fsdecode(path)).stat().st_mtime_ns
 
 
 def _key(stat: os.stat_result) -> _Key:

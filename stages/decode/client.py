@@ -38,6 +38,12 @@ class DecodedVideo:
         self.info: dict[str, Any] = {}
         self._take = take
         self._over = False
+        self._source: Any = None
+
+    def of(self, videos: Any) -> DecodedVideo:
+        """Keep ``videos``, which this one comes from, alive as long as it is."""
+        self._source = videos
+        return self
 
     def __iter__(self) -> Iterator[FrameChunk]:
         """The chunks in order.
@@ -100,7 +106,8 @@ class DecoderClient:
         decoded again, without what was delivered, until ``limits.attempts`` children have failed on it.
         """
         self._finish_reading()
-        return self._videos(list(requests), attempts)
+        videos = self._videos(list(requests), attempts)
+        return map(lambda video: video.of(videos), videos)
 
     def _videos(
         self, requests: list[DecodeRequest], attempts: Attempts

@@ -20,11 +20,11 @@ class SpriteClip:
     Attributes:
         rgb: uint8 (T, H, W, 3).
         ids: uint8 (T, H, W); 0 is background.
-        flow: float32 (T-1, H, W, 2): what is seen at (x, y) in frame t is at (x, y) + flow[t, y, x] in frame t+1,
-            in view or not, hidden or not. Pixels, x first. NaN across a cut, where nothing corresponds.
-        objects: one dict per object: ``id``, ``shape``, ``colour`` (its name), ``colours`` (all of its palette),
-            ``radius`` (pixels), ``role``, ``twin`` (id of the object that looks the same, or None) and ``pixels``
-            (how many are seen in each frame).
+        flow: float32 (T-1, H, W, 2): what is seen at (x, y) in frame t is at (x, y) + flow[t, y, x] in frame
+            t+1, in view or not, hidden or not. Pixels, x first. NaN across a cut, where nothing corresponds.
+        objects: one dict per object: ``id``, ``shape``, ``colour`` (its name), ``colours`` (its whole palette),
+            ``radius`` (pixels), ``role``, ``twin`` (id of the object that looks the same, or None) and
+            ``pixels`` (how many are seen in each frame).
     """
 
     rgb: NDArray[np.uint8]

@@ -30,7 +30,13 @@ def write_h264(path: Path, rgb: NDArray[np.uint8], fps: float, crf: int = CRF) -
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = rgb.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "medium", "bf": "0", "threads": "1", "flags": "+bitexact"}
+        stream.options = {
+            "crf": str(crf),
+            "preset": "medium",
+            "bf": "0",
+            "threads": "1",
+            "flags": "+bitexact",
+        }
         context = stream.codec_context
         context.color_range, context.colorspace = _LIMITED_RANGE, _BT601
         context.color_primaries = context.color_trc = _BT601

@@ -34,10 +34,13 @@ class ClipFiles:
 
 
 def clip_files(spec: SpritesSpec, index: int) -> ClipFiles:
-    """Where clip ``index`` lies. The set's folder is named by level and digest: other settings, other folder."""
+    """Where clip ``index`` lies. The set's folder carries its digest: other settings, other folder."""
     home, name = f"{spec.level}-{spec.digest()}", f"{index:06d}"
     return ClipFiles(
-        f"{home}/{name}.mp4", f"{home}/Annotations/{name}", f"{home}/flow/{name}.npz", f"{home}/objects/{name}.json"
+        f"{home}/{name}.mp4",
+        f"{home}/Annotations/{name}",
+        f"{home}/flow/{name}.npz",
+        f"{home}/objects/{name}.json",
     )
 
 
@@ -54,7 +57,7 @@ def clip_index(spec: SpritesSpec, video: str) -> int:
 
 
 def write_clip(folder: str | Path, spec: SpritesSpec, index: int) -> Path:
-    """Write clip ``index`` with its ground truth below ``folder``, unless it is there; returns the video's path.
+    """Write clip ``index`` with its ground truth below ``folder``, unless it is there; gives the video's path.
 
     Every part is written under a temporary name and renamed, the video last: an interrupted call leaves no
     half of a file, and simultaneous calls agree.
@@ -76,6 +79,7 @@ def write_clip(folder: str | Path, spec: SpritesSpec, index: int) -> Path:
         _write_flow(scratch / "flow", made)
         _write_objects(scratch / "objects", made, spec, index)
         _write_video(scratch / "video", made, spec.fps)
+        _sync(scratch)
         _move_folder(scratch / "masks", Path(folder, files.masks))
         for part, target in (("flow", files.flow), ("objects", files.objects), ("video", files.video)):
             _move_file(scratch / part, Path(folder, target))
@@ -134,6 +138,12 @@ def _move_folder(source: Path, target: Path) -> None:
 
 def _move_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
     source.replace(target)
+
+
+def _sync(folder: Path) -> None:
+    """Have every file on disk before the first one gets its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

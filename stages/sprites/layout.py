@@ -75,7 +75,7 @@ def _drift(spec: SpritesSpec, knobs: Knobs, rng: np.random.Generator, radius: fl
 def _crossing(
     spec: SpritesSpec, knobs: Knobs, rng: np.random.Generator, radius: float, frames: int
 ) -> tuple[Path, Path]:
-    """Two paths through one point half-way, fast enough for the objects to be apart at both ends of the clip."""
+    """Two paths through one point half-way, fast enough for the objects to be apart at both ends."""
     height, width = spec.size
     centre = _within(rng, ((0.4 * width, 0.4 * height), (0.6 * width, 0.6 * height)))
     middle = (frames - 1) // 2

@@ -13,7 +13,7 @@ Point = tuple[float, float]
 
 
 def fold(distance: Floats, low: float, high: float) -> Floats:
-    """``distance`` on a stretch ``low..high`` with mirrors at both ends (a triangle wave); infinite ends let it pass."""
+    """``distance`` on a stretch ``low..high`` with mirrors at both ends (a triangle wave), if they are finite."""
     if math.isinf(low) or math.isinf(high):
         return distance
     length = high - low
@@ -59,7 +59,7 @@ def heading(angle: float) -> Point:
 
 
 def drifting(start: Point, angle: float, speed: float, zero: float, box: tuple[Point, Point] | None) -> Path:
-    """At ``start`` at time ``zero``, moving straight; mirrored at the sides of ``box`` (lowest, highest corner)."""
+    """At ``start`` at time ``zero``, moving straight; mirrored at the sides of ``box`` (its corners)."""
     x, y = heading(angle)
     if box is None:
         return Path(start, (Leg((x, y), speed, zero),))

@@ -102,7 +102,7 @@ def _background(scene: Scene, times: Times, size: tuple[int, int]) -> Floats:
     shown = [_layer(layer, times, size) for layer in scene.layers]
     if scene.near is None:
         return shown[0]
-    return np.where(_near(scene, times, size)[..., None], shown[0], shown[1])
+    return np.where(_near(scene.near, scene.layers[0], times, size), shown[0], shown[1])
 
 
 def _layer(layer: Layer, times: Times, size: tuple[int, int]) -> Floats:
@@ -113,14 +113,14 @@ def _layer(layer: Layer, times: Times, size: tuple[int, int]) -> Floats:
     return shown
 
 
-def _near(scene: Scene, times: Times, size: tuple[int, int]) -> NDArray[np.bool_]:
-    assert scene.near is not None
-    corners = scene.layers[0].path.at(times)
-    return np.stack([window(scene.near, x, y, *size)[..., 0] > 0.5 for x, y in corners])
+def _near(near: Floats, layer: Layer, times: Times, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where the near layer covers the far one, bool (T, H, W, 1)."""
+    return np.stack([window(near, x, y, *size) > 0.5 for x, y in layer.path.at(times)])
 
 
 def _background_flow(scene: Scene, times: Times, size: tuple[int, int]) -> NDArray[np.float32]:
     steps = [-np.diff(layer.path.at(times), axis=0)[:, None, None, :] for layer in scene.layers]
     if scene.near is None:
         return np.broadcast_to(steps[0], (len(times) - 1, *size, 2)).astype(np.float32)
-    return np.where(_near(scene, times[:-1], size)[..., None], steps[0], steps[1]).astype(np.float32)
+    near = _near(scene.near, scene.layers[0], times[:-1], size)
+    return np.where(near, steps[0], steps[1]).astype(np.float32)

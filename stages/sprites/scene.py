@@ -87,7 +87,9 @@ class Lots:
 def draw_scene(spec: SpritesSpec, index: int, part: int, frames: int) -> Scene:
     """Scene ``part`` of clip ``index``, made for ``frames`` frames."""
     knobs, lots = spec.knobs(), Lots(spec, index, part)
-    count = max(int(lots.stream("count").integers(knobs.objects[0], knobs.objects[1] + 1)), knobs.least_objects())
+    count = max(
+        int(lots.stream("count").integers(knobs.objects[0], knobs.objects[1] + 1)), knobs.least_objects()
+    )
     names = _names(lots.stream("colours"), knobs.shared_palette > 0)
     shared = round(knobs.shared_palette * count)
     hidden = set(lots.stream("camouflage").permutation(count)[:shared].tolist())
@@ -98,11 +100,16 @@ def draw_scene(spec: SpritesSpec, index: int, part: int, frames: int) -> Scene:
         for number, placement in enumerate(placements)
     ]
     sprites = tuple(
-        Sprite(looks[number if p.twin is None else p.twin], p.path, p.role) for number, p in enumerate(placements)
+        Sprite(looks[number if p.twin is None else p.twin], p.path, p.role)
+        for number, p in enumerate(placements)
     )
-    layers, near = _backdrop(spec, knobs, lots, names[:2] if knobs.shared_palette else names[:1], cell, frames)
+    layers, near = _backdrop(
+        spec, knobs, lots, names[:2] if knobs.shared_palette else names[:1], cell, frames
+    )
     light = lots.stream("light")
-    return Scene(sprites, layers, near, (knobs.lighting, 6 + 10 * light.random(), 2 * math.pi * light.random()))
+    return Scene(
+        sprites, layers, near, (knobs.lighting, 6 + 10 * light.random(), 2 * math.pi * light.random())
+    )
 
 
 def between(rng: np.random.Generator, limits: Range) -> float:
@@ -122,7 +129,9 @@ def _names(rng: np.random.Generator, contrast: bool) -> tuple[str, ...]:
     return tuple(order)
 
 
-def _surface(rng: np.random.Generator, colours: tuple[str, ...], size: tuple[int, int], knobs: Knobs, cell: int) -> Floats:
+def _surface(
+    rng: np.random.Generator, colours: tuple[str, ...], size: tuple[int, int], knobs: Knobs, cell: int
+) -> Floats:
     values = [COLOURS[name] for name in colours]
     if not knobs.textured:
         return np.full((*size, 3), values[0], np.float32)
@@ -152,7 +161,7 @@ def _look(
 def _backdrop(
     spec: SpritesSpec, knobs: Knobs, lots: Lots, colours: tuple[str, ...], cell: int, frames: int
 ) -> tuple[tuple[Layer, ...], Floats | None]:
-    """The layers of the background, up to three frames wide and high, and where the first covers the second."""
+    """The layers of the background, up to three frames wide and high, and where the first is in front."""
     rng = lots.stream("camera")
     speed = between(rng, knobs.pan)
     margin = min(math.ceil(knobs.pan[1] * (frames + 1)), max(spec.size))
@@ -165,7 +174,9 @@ def _backdrop(
         texture = _surface(lots.stream("background", number), colours, extent, knobs, cell)
         changed = texture
         if knobs.distractors and number == 0:
-            changed = _with_patch(texture, lots, path.at(np.array([frames / 2]))[0], spec, colours, knobs, cell)
+            changed = _with_patch(
+                texture, lots, path.at(np.array([frames / 2]))[0], spec, colours, knobs, cell
+            )
         layers.append(Layer(texture, path, changed, float(frames // 2)))
     near = value_noise(lots.stream("near"), *extent, 3 * cell)[..., None] if knobs.parallax else None
     return tuple(layers), near

@@ -36,7 +36,7 @@ class Knobs:
     scale: float = 0.0
     """Largest relative change of an object's size, up and down."""
     occlusion: Occlusion = "free"
-    """``none``: each object stays in a cell of its own; ``free``: as it comes; ``forced``: two objects cross."""
+    """``none``: each object stays in a cell of its own; ``free``: as it comes; ``forced``: two cross."""
     enter_leave: bool = False
     """Some objects enter, some leave, some leave and come back; at least one does."""
     twins: bool = False
@@ -46,7 +46,7 @@ class Knobs:
     parallax: bool = False
     """A near layer of the background moves with the camera and the rest at half its speed."""
     motion_blur: float = 0.0
-    """How long the shutter stays open, as a share of the frame interval. Masks and flow are of its opening."""
+    """How long the shutter stays open, as a share of the frame interval. Masks and flow are of its start."""
     lighting: float = 0.0
     """Largest relative change of brightness over the clip."""
     distractors: bool = False
@@ -66,12 +66,12 @@ LEVELS: dict[str, Knobs] = {
     "L3": Knobs(shared_palette=1.0),
     "L4": Knobs(shared_palette=1.0, pan=(1.0, 3.0), objects=(5, 8), object_size=(0.1, 0.17)),
 }
-"""Flat; textured; textured under a moving camera; camouflaged; camouflaged, small and many under a moving camera."""
+"""Flat; textured; with a moving camera; camouflaged; camouflaged, small and many, with a moving camera."""
 
 
 @dataclass(frozen=True)
 class SpritesSpec:
-    """A set of clips, each addressed by its index. A knob that is None is the level's; see `Knobs` for meanings.
+    """A set of clips, each addressed by its index. A knob that is None is the level's; see `Knobs`.
 
     Raises:
         ValueError: a value out of its range, named with the range.
@@ -138,7 +138,9 @@ def _check(owner: object, name: str, holds: bool, wanted: str) -> None:
 def _check_knobs(knobs: Knobs) -> None:
     low, high = knobs.objects
     _check(knobs, "objects", 1 <= low <= high <= 12, "(fewest, most), within 1..12")
-    _check(knobs, "object_size", 0.05 <= knobs.object_size[0] <= knobs.object_size[1] <= 0.5, "within 0.05..0.5")
+    _check(
+        knobs, "object_size", 0.05 <= knobs.object_size[0] <= knobs.object_size[1] <= 0.5, "within 0.05..0.5"
+    )
     for name in ("speed", "pan"):
         slow, fast = getattr(knobs, name)
         _check(knobs, name, 0 <= slow <= fast < float("inf"), "(slowest, fastest), not negative")
@@ -147,12 +149,20 @@ def _check_knobs(knobs: Knobs) -> None:
     _check(knobs, "spin", 0 <= knobs.spin <= 90, "within 0..90")
     _check(knobs, "occlusion", knobs.occlusion in ("none", "free", "forced"), "none, free or forced")
     if knobs.shared_palette and not knobs.textured:
-        raise ValueError("sprites.shared_palette needs sprites.textured: flat objects of one colour can't be seen")
+        raise ValueError(
+            "sprites.shared_palette needs sprites.textured: flat objects of one colour can't be seen"
+        )
     if knobs.occlusion == "none" and (knobs.twins or knobs.enter_leave):
-        raise ValueError("sprites.occlusion=none can't be had with twins or enter_leave, whose paths cross others")
+        raise ValueError(
+            "sprites.occlusion=none can't be had with twins or enter_leave, whose paths cross others"
+        )
     if high < knobs.least_objects():
-        raise ValueError(f"sprites.objects must allow {knobs.least_objects()} for twins, crossing and entering objects")
+        raise ValueError(
+            f"sprites.objects must allow {knobs.least_objects()} for twins, crossing and entering objects"
+        )
     if knobs.parallax and not knobs.pan[1]:
         raise ValueError("sprites.parallax needs sprites.pan above 0: without it no layer moves")
     if knobs.distractors and not knobs.textured:
-        raise ValueError("sprites.distractors needs sprites.textured: a flat background has no texture to change")
+        raise ValueError(
+            "sprites.distractors needs sprites.textured: a flat background has no texture to change"
+        )

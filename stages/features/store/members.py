@@ -70,7 +70,7 @@ def read(
     """
     stream = entry.streams[number]
     array = np.empty((len(positions), *stream.shape), stream.dtype)
-    scale_number = entry.find(stream.view, stream.facet + SCALE_SUFFIX) if stream.dtype == np.int8 else None
+    scale_number = entry.find(stream.view, stream.facet + SCALE_SUFFIX) if stream.dtype.kind == "i" else None
     if not positions:
         return array.astype(np.float16, copy=False)
     pieces = _pieces(entry, number, array, positions, verify)
@@ -96,8 +96,8 @@ def _pieces(
     step = array.nbytes // len(positions)
     head = entry.streams[number].size - step
     target = array.data.cast("B")
-    ends = range(step, array.nbytes + 1, step)
-    data = [(offsets[p] + head, target[end - step : end]) for p, end in zip(positions, ends, strict=True)]
+    places = range(0, array.nbytes, step)
+    data = [(offsets[p] + head, target[at : at + step]) for p, at in zip(positions, places, strict=True)]
     if not whole:
         return data
     return list(chain(*((((at - head, memoryview(bytearray(head)))), (at, to)) for at, to in data)))

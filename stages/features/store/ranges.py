@@ -16,38 +16,48 @@ REMOTE_GAP = 4 * 2**20
 Piece = tuple[int, memoryview]
 """Where wanted bytes begin in a file, and the writable bytes they go to."""
 
-_MAX_BUFFERS = 512  # per preadv; systems allow 1024
-_JUNK = memoryview(bytearray(LOCAL_GAP))  # what is read through lands here; nobody reads it
+Run = tuple[int, int, list[memoryview]]
+"""A range of a file, start and stop, and the buffers that its bytes go to, which leave no byte out."""
+
+_MAX_BUFFERS = 1024  # per preadv, on the systems that have it
+_junk = memoryview(bytearray(LOCAL_GAP))  # what is read through lands here; nobody reads it
 
 
 class ShortReadError(OSError):
     """A file ends, or a server stops, before the wanted bytes."""
 
 
-def groups(pieces: Sequence[Piece], gap: int) -> list[tuple[int, int]]:
-    """Cut ``pieces`` into runs that one range each covers.
-
-    Args:
-        pieces: rising and not overlapping.
-        gap: two neighbours with at most this many bytes between them share a range.
-
-    Returns:
-        (i, j) for the ranges from the start of ``pieces[i]`` to the end of ``pieces[j - 1]``.
+def runs(pieces: Sequence[Piece], gap: int) -> list[Run]:
+    """Cover ``pieces`` by ranges, one for all neighbours with at most ``gap`` unwanted bytes between them.
 
     Raises:
         ValueError: if the pieces overlap or do not rise.
     """
-    found, first, end = [], 0, -1
-    for i, (start, target) in enumerate(pieces):
-        if start - end > gap and i:
-            found.append((first, i))
-            first = i
-        elif start < end:
-            raise ValueError(f"piece {i} at {start} begins before the end of the one before it, {end}")
+    found: list[Run] = []
+    first = end = -1
+    buffers: list[memoryview] = []
+    for start, target in pieces:
+        skip = start - end
+        if skip < 0:
+            raise ValueError(f"the piece at {start} begins before the one before it ends, at {end}")
+        if skip > gap or not buffers:
+            if buffers:
+                found.append((first, end, buffers))
+            first, buffers = start, [target]
+        elif skip:
+            buffers += (_junk[:skip] if skip <= len(_junk) else _more_junk(skip), target)
+        else:
+            buffers.append(target)
         end = start + len(target)
-    if pieces:
-        found.append((first, len(pieces)))
+    if buffers:
+        found.append((first, end, buffers))
     return found
+
+
+def _more_junk(size: int) -> memoryview:
+    global _junk
+    _junk = memoryview(bytearray(size))
+    return _junk
 
 
 class _Handle:
@@ -88,8 +98,9 @@ class LocalFiles:
         """
         handle = self._open(name)
         total = 0
-        for i, j in groups(pieces, self._gap):
-            total += _scatter(handle.fd, pieces, i, j)
+        for start, stop, buffers in runs(pieces, self._gap):
+            _fill(handle.fd, buffers, start, stop)
+            total += stop - start
         return total
 
     def _open(self, name: str) -> _Handle:
@@ -111,35 +122,24 @@ class LocalFiles:
             self._handles.clear()
 
 
-def _scatter(fd: int, pieces: Sequence[Piece], i: int, j: int) -> int:
-    """Read the range of ``pieces[i:j]``; what lies in the gaps is thrown away."""
-    start = end = pieces[i][0]
-    buffers: list[memoryview] = []
-    for offset, target in pieces[i:j]:
-        if len(buffers) >= _MAX_BUFFERS:
-            _fill(fd, buffers, start)
-            buffers, start = [], end
-        if offset > end:
-            buffers.append(_JUNK[: offset - end])
-        buffers.append(target)
-        end = offset + len(target)
-    _fill(fd, buffers, start)
-    return end - pieces[i][0]
-
-
-def _fill(fd: int, buffers: list[memoryview], offset: int) -> None:
-    """Fill ``buffers`` from ``offset`` on, in as many calls as the system wants."""
-    wanted = sum(map(len, buffers))
-    while wanted:
-        got = _preadv(fd, buffers, offset)
-        if got == wanted:
-            return
+def _fill(fd: int, buffers: list[memoryview], start: int, stop: int) -> None:
+    """Read a run, in as many calls as the system wants."""
+    while start < stop:
+        got = _preadv(fd, buffers if len(buffers) <= _MAX_BUFFERS else buffers[:_MAX_BUFFERS], start)
         if got == 0:
-            raise ShortReadError(f"the file ends {wanted} bytes before the end of the wanted data")
-        wanted, offset = wanted - got, offset + got
-        while got >= len(buffers[0]):
-            got -= len(buffers.pop(0))
-        buffers[0] = buffers[0][got:]
+            raise ShortReadError(f"the file ends {stop - start} bytes before the end of the wanted data")
+        start += got
+        if start < stop:
+            buffers = _rest(buffers, got)
+
+
+def _rest(buffers: list[memoryview], filled: int) -> list[memoryview]:
+    """What is left of ``buffers`` after the first ``filled`` bytes."""
+    for i, buffer in enumerate(buffers):
+        if filled < len(buffer):
+            return [buffer[filled:], *buffers[i + 1 :]]
+        filled -= len(buffer)
+    return []
 
 
 def _preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
@@ -163,12 +163,11 @@ class RemoteFiles:
     def read(self, name: str, pieces: Sequence[Piece]) -> int:
         """See `LocalFiles.read`."""
         self._connect()
-        runs = groups(pieces, self._gap)
-        starts = [pieces[i][0] for i, _ in runs]
-        stops = [pieces[j - 1][0] + len(pieces[j - 1][1]) for _, j in runs]
         path = f"{self._root}/{name}"
-        found = self._fs.cat_ranges([path] * len(runs), starts, stops, on_error="return")
-        for (i, j), start, stop, data in zip(runs, starts, stops, found, strict=True):
+        wanted = runs(pieces, self._gap)
+        starts, stops = [run[0] for run in wanted], [run[1] for run in wanted]
+        found = self._fs.cat_ranges([path] * len(wanted), starts, stops, on_error="return")
+        for (start, stop, buffers), data in zip(wanted, found, strict=True):
             if isinstance(data, FileNotFoundError):
                 raise data
             if isinstance(data, BaseException):
@@ -178,9 +177,7 @@ class RemoteFiles:
                     f"{len(data)} bytes came for the {stop - start} asked for at {start}: the file is "
                     "shorter, or its server does not answer range requests"
                 )
-            view = memoryview(data)
-            for offset, target in pieces[i:j]:
-                target[:] = view[offset - start : offset - start + len(target)]
+            _deal(memoryview(data), buffers)
         return sum(map(len, found))
 
     def _connect(self) -> None:
@@ -195,6 +192,14 @@ class RemoteFiles:
     def close(self) -> None:
         """Forget the file system."""
         self._pid, self._fs = -1, None
+
+
+def _deal(data: memoryview, buffers: list[memoryview]) -> None:
+    """Copy ``data`` to the buffers, one after the other."""
+    at = 0
+    for buffer in buffers:
+        buffer[:] = data[at : at + len(buffer)]
+        at += len(buffer)
 
 
 Files = LocalFiles | RemoteFiles
