@@ -2,10 +2,11 @@
 
     python benchmarks/feature_store.py [--json] [--videos N] [--frames N] [--tokens N] [--dim N] [--clips N]
 
-Writes a store of synthetic fp16 features into a temporary folder (default: 1,000 videos of 8 frames of 64 x 768
-values, 98,304 bytes a frame, 0.8 GB in all), reads clips of 5 frames at random places, and removes it. Each
-clip is read twice in a row, by `FeatureStore.clip` and by one `os.pread` of the same range on an open file, in
-turns first and second, so that both find the page cache in the same state. Ratios are medians over the clips.
+Writes a store of synthetic fp16 features into a temporary folder (default: 1,000 videos of 6 frames of
+256 x 384 values, 196,608 bytes a frame, the smallest that any of the published methods reads; 1.2 GB in all),
+and removes it at the end. Clips of 5 frames at random places are read by `FeatureStore.clip` in one pass and by
+one `os.pread` of the same range of an open file in another, in turns, with the page cache warm. A time is the
+median over the clips of a pass, the ratio that of the two passes of a round; reported is the median of rounds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -55,11 +57,22 @@ def write_store(folder: Path, args: argparse.Namespace) -> None:
 
 def ranges(store: FeatureStore, video: str, start: int) -> tuple[str, int, int]:
     """The file and the range that hold the clip, looked up beforehand: the raw read is not charged for it."""
-    entry = store._entry(video)
-    offsets, stream = entry.offsets(0), entry.streams[0]
-    array = int(np.prod(stream.shape)) * np.dtype(stream.dtype).itemsize
-    begin, end = offsets[start] + stream.size - array, offsets[start + CLIP - 1] + stream.size
-    return entry.shard, begin, end - begin
+    series = store._series(video, "base", "tokens")
+    begin, end = (
+        series.offsets[start] + series.head,
+        series.offsets[start + CLIP - 1] + series.head + series.step,
+    )
+    return series.shard, begin, end - begin
+
+
+def timed(read: Callable[[int], object], clips: int) -> float:
+    """Median microseconds of one read, over a pass of ``clips``."""
+    times = []
+    for i in range(clips):
+        start = time.perf_counter_ns()
+        read(i)
+        times.append(time.perf_counter_ns() - start)
+    return statistics.median(times) / 1000
 
 
 def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -69,40 +82,39 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     starts = random.integers(args.frames - CLIP + 1, size=args.clips).tolist()
     places = [ranges(store, v, s) for v, s in zip(picks, starts, strict=True)]
     files = {name: os.open(folder / name, os.O_RDONLY) for name in {p[0] for p in places}}
-    for name, begin, size in places:  # the page cache warm, the allocator settled, the store's files open
-        os.pread(files[name], size, begin)
-    for video, start in zip(picks[:200], starts[:200], strict=True):
-        store.clip(video, range(start, start + CLIP))
+
+    def ours(i: int) -> torch.Tensor:
+        return store.clip(picks[i], range(starts[i], starts[i] + CLIP))
+
+    def raw(i: int) -> bytes:
+        name, begin, size = places[i]
+        return os.pread(files[name], size, begin)
+
+    for i in range(args.clips):  # both warm, and reading the same
+        assert raw(i).startswith(ours(i)[0].numpy().data.cast("B"))
     store.gauge.reset()
-    ours, raw = [], []
-    for i, (video, start, (name, begin, size)) in enumerate(zip(picks, starts, places, strict=True)):
-        fd = files[name]
-        for which in (("ours", "raw"), ("raw", "ours"))[i % 2]:
-            t = time.perf_counter_ns()
-            if which == "ours":
-                clip = store.clip(video, range(start, start + CLIP))
-                ours.append(time.perf_counter_ns() - t)
-            else:
-                data = os.pread(fd, size, begin)
-                raw.append(time.perf_counter_ns() - t)
-        assert bytes(clip[0].numpy().data.cast("B")) == data[: clip[0].nbytes]
-        del clip, data
+    rounds = []
+    for _ in range(args.rounds):
+        rounds.append((timed(raw, args.clips), timed(ours, args.clips)))
     for fd in files.values():
         os.close(fd)
+    ratios = [mine / plain for plain, mine in rounds]
     return {
         "videos": len(store),
         "frame_bytes": args.tokens * args.dim * 2,
         "clips": args.clips,
         "bytes_ratio": round(store.gauge.ratio, 5),
-        "time_ratio": round(statistics.median(ours) / statistics.median(raw), 3),
-        "clip_us": round(statistics.median(ours) / 1000, 1),
-        "pread_us": round(statistics.median(raw) / 1000, 1),
+        "time_ratio": round(statistics.median(ratios), 3),
+        "time_ratio_worst_round": round(max(ratios), 3),
+        "clip_us": round(statistics.median(mine for _, mine in rounds), 1),
+        "pread_us": round(statistics.median(plain for plain, _ in rounds), 1),
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("videos", 1000), ("frames", 8), ("tokens", 64), ("dim", 768), ("clips", 2000)):
+    defaults = {"videos": 1000, "frames": 6, "tokens": 256, "dim": 384, "clips": 2000, "rounds": 5}
+    for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     args = parser.parse_args()
@@ -115,7 +127,7 @@ def main() -> int:
     else:
         for name, value in result.items():
             target = f"   (target: at most {TARGETS[name]})" if name in TARGETS else ""
-            print(f"{name:12} {value}{target}")
+            print(f"{name:22} {value}{target}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -52,6 +53,7 @@ _executors: list[ShardExecutor] = []
 
 
 def _set_up(chain: Chain, run_id: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     _executors[:] = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
 
 
@@ -62,23 +64,37 @@ def _execute(task: Task) -> Receipt:
 def _in_pool(chain: Chain, tasks: Sequence[Task], run_id: str, workers: int) -> Iterator[Receipt]:
     """A killed worker breaks the whole pool; the unfinished tasks go on in a new one."""
     todo = deque(tasks)
+    others = set(multiprocessing.active_children())
     while todo:
         running: dict[Future[Receipt], Task] = {}
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, _set_up, (chain, run_id)) as pool:
             try:
-                while todo or running:
-                    while todo and len(running) < workers:
-                        task = todo.popleft()
-                        running[pool.submit(_execute, task)] = task
-                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        receipt = future.result()
-                        del running[future]
-                        todo.extendleft(reversed(receipt.next))
-                        yield receipt
+                yield from _feed(pool, todo, running, workers)
             except BrokenProcessPool:
                 todo.extendleft(running.values())
-            except GeneratorExit:
-                pool.shutdown(wait=False, cancel_futures=True)
+            except BaseException:
+                # Leaving the pool would wait for shards that nobody wants any more.
+                for child in set(multiprocessing.active_children()) - others:
+                    child.terminate()
                 raise
+
+
+def _feed(
+    pool: ProcessPoolExecutor, todo: deque[Task], running: dict[Future[Receipt], Task], workers: int
+) -> Iterator[Receipt]:
+    """Keep every worker of the pool busy with one task; followers of a shard go first."""
+    while todo or running:
+        while todo and len(running) < workers:
+            task = todo.popleft()
+            try:
+                running[pool.submit(_execute, task)] = task
+            except BrokenProcessPool:
+                todo.appendleft(task)
+                raise
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            receipt = future.result()
+            del running[future]
+            todo.extendleft(reversed(receipt.next))
+            yield receipt

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,16 +150,36 @@ def _connect(address: str | None, workers: int) -> None:
     environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
     if address:
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
-        ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
+        with _held_stderr():
+            ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
         return
-    ray.init(
-        num_cpus=max(os.cpu_count() or 1, workers),
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        runtime_env=environment,
-        logging_level="ERROR",
-    )
+    with _held_stderr():
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, workers),
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            runtime_env=environment,
+            logging_level="ERROR",
+        )
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Holds back what Ray's C++ side writes to standard error while it starts, unless the start fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _quiet_context() -> None:

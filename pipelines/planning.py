@@ -16,7 +16,7 @@ from cluster.chain import Task, tasks_below
 from cluster.resources import free_bytes
 from pipelines.graph import Graph
 from pipelines.reasons import new_artifact_reason
-from stages.artifacts import shardplan, whole
+from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import source_id
@@ -111,6 +111,9 @@ def _start(graph: Graph) -> None:
     from pipelines.graph import describe_stage
     from stages.artifacts.layout import start
 
+    if graph.config.data.kind == "sprites":  # the one kind whose files are made by the run itself
+        with atomic.store_errors(Path(graph.chain[0].context.data_root)):
+            Path(graph.chain[0].context.data_root).mkdir(parents=True, exist_ok=True)
     for level, bound in enumerate(graph.chain):
         start(bound.artifact, describe_stage(graph, level), graph.layout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ class Reporter:
         self._stages = stages
         self._on_change = on_change
         self._began = time.monotonic()
-        self._last_line = self._began
         self._quiet = quiet
+        self._ended = threading.Event()
+        self._liner = threading.Thread(target=self._print_lines, name="status-line", daemon=True)
         self._bars: Progress | None = None
         self._ids: list[Any] = []
         if console.is_terminal and not quiet:
@@ -79,11 +81,16 @@ class Reporter:
         if self._bars is not None:
             self._bars.start()
             self._ids = [self._bars.add_task(s.kind, total=s.total or 0, frames=0) for s in self._stages]
+        elif not self._quiet:
+            self._liner.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         if self._bars is not None:
             self._bars.stop()
+        elif not self._quiet:
+            self._liner.join()
 
     def take(self, receipt: Receipt) -> None:
         """Count one receipt."""
@@ -108,9 +115,10 @@ class Reporter:
             for task, stage in zip(self._ids, self._stages, strict=True):
                 total = max(stage.total or 0, stage.finished)
                 self._bars.update(task, completed=stage.finished, total=total, frames=stage.frames)
-        elif not self._quiet and time.monotonic() - self._last_line >= LINE_S:
-            self._last_line = time.monotonic()
-            self._console.print(self.line(), soft_wrap=True, highlight=False)
+
+    def _print_lines(self) -> None:
+        while not self._ended.wait(LINE_S):
+            self._console.print(self.line(), soft_wrap=True, highlight=False, markup=False)
 
     def line(self) -> str:
         """The state of all stages in one line."""

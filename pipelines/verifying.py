@@ -6,7 +6,6 @@ import argparse
 from dataclasses import dataclass
 
 import pyarrow as pa
-from stages.features.store.check import damaged_members
 
 from cluster.chain import Task, tasks_below
 from cluster.execute import shard_digest
@@ -15,6 +14,7 @@ from pipelines.output import Output
 from pipelines.running import finish, raise_error
 from stages.artifacts import manifest, shardplan
 from stages.artifacts.layout import Artifact
+from stages.features.store.check import damaged_members
 
 
 @dataclass(frozen=True)

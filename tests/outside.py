@@ -1,8 +1,8 @@
 """Data from outside the project: where it lies, and what happens to a test where it does not.
 
 ``TUBEFLOW_TEST_DATA`` (default: ``../shared`` beside the project) holds ``data/clips``,
-``data/davis2016_mini``, ``weights`` and ``golden``. A test that needs some of it skips with a reason where it is absent, or fails when
-``TUBEFLOW_REQUIRE_DATA=1``.
+``data/davis2016_mini``, ``weights`` and ``golden``. A test that needs some of it skips with a reason where it
+is absent, or fails when ``TUBEFLOW_REQUIRE_DATA=1``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ MANIFEST_SCHEMA = pa.schema(
 
 
 class ParquetShardWriter:
-    """A `stages.stage.ShardWriter` for tables, whose rows (thousands, in a shard) stay in memory until `finish`.
+    """A `stages.stage.ShardWriter` for tables. Rows (thousands, in a shard) stay in memory until `finish`.
 
     Args:
         path: the temporary file to write; it appears with `finish`.

@@ -26,9 +26,9 @@ class DataSet(ABC):
 
     @abstractmethod
     def items(self) -> list[Row]:
-        """The items as ``{"uri", "bytes", "mtime"}`` rows, in any order: a walk and a stat, no file is opened.
+        """The items as ``{"uri", "bytes", "mtime"}`` rows, in any order. Walks and stats, opens no file.
 
-        What can't be looked at is listed all the same, with ``bytes=-1`` and ``mtime=0``; it ends as a reject.
+        What can't be looked at is listed with ``bytes=-1`` and ``mtime=0``: it ends as a reject.
 
         Raises:
             CatalogError: the root is missing, can't be read, or holds nothing of this kind.
@@ -38,7 +38,7 @@ class DataSet(ABC):
         """Make sure that the item is there; called before it is read. Only generated data sets need it."""
 
     def certain(self, uri: str) -> bool:
-        """Whether the item claims to be a video; one that does not is skipped, not rejected, if it is none."""
+        """Whether the item claims to be a video; else it is skipped, not rejected, when it is none."""
         return True
 
     def truth(self, uri: str) -> str | None:

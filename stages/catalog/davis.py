@@ -142,8 +142,8 @@ def read_mask(path: str | Path, year: Year) -> tuple[np.ndarray, np.ndarray]:
     """Read one mask: ``(ids, void)``, uint8 object ids (H, W) with 0 for background, and bool (H, W).
 
     2016: whatever is not 0 is the one object, 255 included, and nothing is void. 2017: the value is the
-    object's id, and 255 is void (its id reads 0). Indexed, grey (with or without alpha), bilevel and RGB files
-    are read; colours of an RGB file are looked up in the data set's palette.
+    object's id, and 255 is void (its id reads 0). Indexed, grey (with or without alpha), bilevel and RGB
+    files are read; colours of an RGB file are looked up in the data set's palette.
 
     Raises:
         OSError: the file is missing or no image.

@@ -20,8 +20,8 @@ class DataSpec:
     """
 
     kind: str = "folder"
-    """``folder`` (video files), ``frames`` (folders of images), ``davis``, ``sprites`` or ``package.module:Class``.
-    """
+    """``folder`` of video files, ``frames`` (folders of images), ``davis``, ``sprites``, or a
+    ``package.module:Class`` that is a `stages.catalog.dataset.DataSet`."""
     name: str = ""
     """Name of the data set in artifacts; the data root's own name where it is empty."""
     year: Literal["auto", "2016", "2017"] = "auto"

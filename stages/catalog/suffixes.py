@@ -7,7 +7,7 @@ from typing import Literal
 VIDEO = frozenset(
     b"264 265 266 3g2 3gp 3gpp 4xm amv apng apv asf av1 avc avi avs2 avs3 bik bk2 cavs cdxl cine cpk dav "
     b"dif divx dpg drc dv dvr-ms evc evo f4v flc fli flm flv gdv gif gxf h261 h263 h264 h265 h266 h26l "
-    b"hevc ism ismv isv ivf ivr k3g kux lvf lxf m1v m2p m2t m2ts m2v m4p m4v mgv mj2 mjpeg mjpg mk3d mkv "
+    b"hevc ismv isv ivf ivr k3g kux lvf lxf m1v m2p m2t m2ts m2v m4p m4v mgv mj2 mjpeg mjpg mk3d mkv "
     b"mlv mod moflex moov mov mp4 mp4v mpe mpeg mpeg4 mpg mpv mpv2 mqv mts mtv mve mvi mxf mxg nsv nut nuv "
     b"obu ogm ogv ogx pmp pva qt r3d rcv rec rl2 rm rmvb roq rpl ser smk str svi swf thp tod tp trp ts ty "
     b"usm vc1 vivo viv vmd vob vp6 vp8 vp9 vqa vro vvc webm wm wmv wtv xesc xmv xvid y4m yop".split()

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from stages.decode.decoders.base import DecoderUnavailableError
 from stages.decode.protocol import ClosedError, Link
-from stages.decode.source import Source, identity
+from stages.decode.source import Source, identity, probe
 from stages.decode.spec import DecodeRequest
 from stages.outcome import MediaError
 
@@ -49,7 +49,7 @@ class Worker:
             self._ticked = time.monotonic()
             try:
                 if order == "probe":
-                    self._link.send(("end", self._open(arguments[0], "auto", None).decoder.probe()))
+                    self._link.send(("end", probe(arguments[0], self.tick)))
                 else:
                     self._decode(*arguments)
             except MediaError as error:

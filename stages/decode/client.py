@@ -107,7 +107,7 @@ class DecoderClient:
         """
         self._finish_reading()
         videos = self._videos(list(requests), attempts)
-        return map(lambda video: video.of(videos), videos)
+        return (video.of(videos) for video in videos)
 
     def _videos(
         self, requests: list[DecodeRequest], attempts: Attempts

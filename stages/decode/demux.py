@@ -55,6 +55,21 @@ class Scan:
 
 
 @contextmanager
+def _warnings() -> Iterator[list[Any]]:
+    """What ffmpeg warns of in this thread meanwhile, as (level, who, text)."""
+    level, skipped = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.WARNING)
+    # else a warning that an earlier file has given already would be missing
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as log:
+            yield log
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skipped)
+
+
+@contextmanager
 def opened(path: str) -> Iterator[tuple[Any, Any]]:
     """The container of the file at ``path`` and its video stream, set to decode in one thread.
 
@@ -62,7 +77,7 @@ def opened(path: str) -> Iterator[tuple[Any, Any]]:
         MediaError: ``not_media``, ``truncated``, ``no_video_stream`` or ``unreadable``.
     """
     try:
-        with av.logging.Capture() as log:
+        with _warnings() as log:
             container = av.open(
                 # an absolute path is never taken for a protocol, as "concat:x" would be
                 str(Path(path).absolute()),
@@ -113,6 +128,10 @@ class _Packets:
         self.last_pts: int | None = None
         self.last_corrupt = False
 
+    def have_times(self) -> bool:
+        """Whether every frame has a presentation time of its own."""
+        return not self.untimed and len(set(self.pts)) == len(self.pts)
+
     def add(self, packet: Any) -> None:
         self.encrypted = self.encrypted or packet.has_sidedata("encryption_info")
         self.last_pts, self.last_corrupt = packet.pts, packet.is_corrupt
@@ -135,7 +154,7 @@ def scan(path: str, tick: Tick) -> Scan:
     packets, cut = _Packets(), False
     with opened(path) as (container, stream):
         try:
-            with av.logging.Capture() as log:
+            with _warnings() as log:
                 for packet in container.demux(stream):
                     tick()
                     if packet.size:
@@ -145,7 +164,7 @@ def scan(path: str, tick: Tick) -> Scan:
         except av.FFmpegError as error:
             raise media_error(path, "decode_error", f"can't be demuxed: {error.strerror}") from error
         _refuse_incomplete(path, packets, cut or _index_exceeds(path, stream))
-        timed = not packets.untimed and len(set(packets.pts)) == len(packets.pts)
+        timed = packets.have_times() and not _lacks_order(container, stream, packets)
         rate = float(stream.average_rate) if stream.average_rate else None
         timeline = _timeline(packets, stream.time_base) if timed else None
         codec, name = stream.codec_context.name, container.format.name
@@ -167,6 +186,15 @@ def _index_exceeds(path: str, stream: Any) -> bool:
     return any(entry.pos + entry.size > size for entry in stream.index_entries)
 
 
+def _lacks_order(container: Any, stream: Any, packets: _Packets) -> bool:
+    """AVI has times of decoding only: with reordered frames they are not those of presentation."""
+    return container.format.name == "avi" and stream.codec_context.has_b_frames and _ascending(packets.pts)
+
+
+def _ascending(times: list[int]) -> bool:
+    return all(a < b for a, b in pairwise(times))
+
+
 def _timeline(packets: _Packets, tick: Fraction) -> Timeline:
     keys = np.array(sorted(packets.keys), np.int64).reshape(-1, 2)
     return Timeline(np.sort(np.array(packets.pts, np.int64)), Fraction(tick), keys)
@@ -186,8 +214,8 @@ def _decoded_timeline(path: str, rate: float | None, tick: Tick) -> Timeline:
         time_base = Fraction(stream.time_base)
     if not times:
         raise media_error(path, "no_frames", "has a video stream without frames")
-    known = [t for t in times if t is not None]
-    if len(known) == len(times) and all(a < b for a, b in pairwise(known)):
+    known = sorted(t for t in times if t is not None)
+    if len(known) == len(times) and _ascending(known):
         return Timeline(np.array(known, np.int64), time_base, by_order=True)
     period = 1 / Fraction(rate or 25).limit_denominator(100_000)
     return Timeline(np.arange(len(times), dtype=np.int64), period, by_order=True)

@@ -11,7 +11,7 @@ import numpy as np
 from stages.decode.classify import check_source, media_error
 from stages.decode.decoders.base import Decoder, Picture, decoder_class
 from stages.decode.demux import Tick
-from stages.decode.frames import FrameChunk
+from stages.decode.frames import FrameChunk, Probe
 from stages.decode.resize import RESIZERS, Box, find_borders, prepare
 from stages.decode.spec import DecodeRequest
 
@@ -30,7 +30,7 @@ class Source:
     def _layout(self) -> tuple[tuple[int, int], Box]:
         """(height, width) of the upright first frame, and its borders."""
         if self._first is None:
-            first = next(iter(self.decoder.pictures([0])))
+            first = self.decoder.first()
             self._first = (first.shape[0], first.shape[1]), find_borders(first)
         return self._first
 
@@ -64,6 +64,18 @@ class Source:
         if picture is None:
             raise media_error(self._path, "decode_error", f"the decoder gave fewer frames than {total}")
         return picture
+
+
+def probe(path: str, tick: Tick) -> Probe:
+    """What the file or folder of images at ``path`` holds.
+
+    Raises:
+        MediaError: if it can't be a result.
+    """
+    from stages.decode.decoders.images import ImagesDecoder
+    from stages.decode.decoders.pyav_ import PyAVDecoder
+
+    return (ImagesDecoder if check_source(path) else PyAVDecoder)(path, None, tick).probe()
 
 
 def identity(path: str, decoder: str, clock: float | None) -> tuple[Any, ...]:

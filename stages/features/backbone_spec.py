@@ -93,7 +93,8 @@ class BackboneSpec:
             changes |= {"layer": self.layer % known.depth, "stage": -1, "stride": None}
         elif known.family == "cnn":
             changes |= {"layer": -1, "norm": "before", "stage": self.stage % known.depth}
-            changes["stride"] = None if self.stride is None else _cnn_stride(self, known)
+            bound = RESNET_STAGES[self.stage][1] > (self.stride or known.patch)
+            changes["stride"] = self.stride if bound else None
         else:
             patch = self.stride or known.patch
             return BackboneSpec(facets=changes["facets"], stride=patch, statistics="none", batch=self.batch)

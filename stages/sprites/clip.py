@@ -22,7 +22,7 @@ class SpriteClip:
         ids: uint8 (T, H, W); 0 is background.
         flow: float32 (T-1, H, W, 2): what is seen at (x, y) in frame t is at (x, y) + flow[t, y, x] in frame
             t+1, in view or not, hidden or not. Pixels, x first. NaN across a cut, where nothing corresponds.
-        objects: one dict per object: ``id``, ``shape``, ``colour`` (its name), ``colours`` (its whole palette),
+        objects: one dict per object: ``id``, ``shape``, ``colour`` (its name), ``colours`` (its palette),
             ``radius`` (pixels), ``role``, ``twin`` (id of the object that looks the same, or None) and
             ``pixels`` (how many are seen in each frame).
     """

@@ -57,7 +57,7 @@ def clip_index(spec: SpritesSpec, video: str) -> int:
 
 
 def write_clip(folder: str | Path, spec: SpritesSpec, index: int) -> Path:
-    """Write clip ``index`` with its ground truth below ``folder``, unless it is there; gives the video's path.
+    """Write clip ``index`` with its ground truth below ``folder``, unless it is there; gives its path.
 
     Every part is written under a temporary name and renamed, the video last: an interrupted call leaves no
     half of a file, and simultaneous calls agree.

@@ -13,7 +13,7 @@ Point = tuple[float, float]
 
 
 def fold(distance: Floats, low: float, high: float) -> Floats:
-    """``distance`` on a stretch ``low..high`` with mirrors at both ends (a triangle wave), if they are finite."""
+    """``distance`` on a stretch ``low..high`` with mirrors at finite ends: a triangle wave."""
     if math.isinf(low) or math.isinf(high):
         return distance
     length = high - low

@@ -150,7 +150,7 @@ def _look(
         radius=placement.radius,
         angle=2 * math.pi * float(rng.random()),
         spin=math.radians(knobs.spin) * (2 * float(rng.random()) - 1),
-        swell=knobs.scale * float(rng.random()),
+        swell=knobs.scale * (0.5 + 0.5 * float(rng.random())),
         period=8 + 8 * float(rng.random()),
         phase=2 * math.pi * float(rng.random()),
         bumps=blob_bumps(rng),

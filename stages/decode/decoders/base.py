@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.decode.frames import Probe
 from stages.decode.timeline import Timeline
 
 Picture = NDArray[np.uint8]
@@ -35,8 +34,8 @@ class Decoder(Protocol):
     def timeline(self) -> Timeline:
         """The times of all frames."""
 
-    def probe(self) -> Probe:
-        """What the source holds; decodes the first frame."""
+    def first(self) -> Picture:
+        """The first frame, from which the output size and the borders of all follow."""
 
     def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
         """The frames with the ascending indices ``wanted``, exactly those and in that order.

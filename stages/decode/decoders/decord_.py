@@ -17,7 +17,6 @@ from stages.decode.classify import media_error
 from stages.decode.decoders.base import Picture
 from stages.decode.decoders.pyav_ import PyAVDecoder
 from stages.decode.demux import Tick
-from stages.decode.frames import Probe
 from stages.decode.timeline import Timeline
 from stages.outcome import MediaError
 
@@ -97,9 +96,9 @@ class AutoDecoder:
         """See `Decoder.timeline`."""
         return self._pyav.timeline()
 
-    def probe(self) -> Probe:
-        """See `Decoder.probe`."""
-        return self._pyav.probe()
+    def first(self) -> Picture:
+        """See `Decoder.first`."""
+        return self._pyav.first()
 
     def close(self) -> None:
         """See `Decoder.close`."""

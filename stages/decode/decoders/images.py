@@ -74,11 +74,15 @@ class ImagesDecoder:
         return Timeline(np.arange(len(self._images()), dtype=np.int64), tick)
 
     def probe(self) -> Probe:
-        """See `Decoder.probe`; sizes are those of the first image, turned as its EXIF data says."""
-        height, width, _ = next(self.pictures([0])).shape
+        """What the folder holds; sizes are those of the first image, turned as its EXIF data says."""
+        height, width, _ = self.first().shape
         frames = len(self._images())
         span = (frames - 1) / self._clock if self._clock else float(frames - 1)
         return Probe(frames, self._clock, height, width, 0, "images", "images", 0.0, span)
+
+    def first(self) -> Picture:
+        """See `Decoder.first`."""
+        return self._read(self._images()[0])
 
     def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
         """See `Decoder.pictures`; ``size`` is left to the resizer."""

@@ -51,7 +51,7 @@ class PyAVDecoder:
         """See `Decoder.close`; nothing stays open between calls."""
 
     def probe(self) -> Probe:
-        """See `Decoder.probe`."""
+        """What the file holds; decodes its first frame."""
         found = self.scan()
         _, frame = next(self.frames([0]))
         timeline = found.timeline
@@ -67,6 +67,10 @@ class PyAVDecoder:
             start=float(timeline.seconds(np.array([0]))[0]),
             duration=float(seconds),
         )
+
+    def first(self) -> Picture:
+        """See `Decoder.first`."""
+        return next(self.pictures([0]))
 
     def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
         """See `Decoder.pictures`."""

@@ -6,8 +6,10 @@ import os
 import shutil
 import tempfile
 import urllib.request
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 
 import torch.hub
@@ -67,7 +69,7 @@ def _timm_file(spec: BackboneSpec) -> Path:
     """The safetensors file of a timm model in its hub repository, at the spec's revision."""
     import timm
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     config = timm.get_pretrained_cfg(spec.name)
     if config is None or not config.hf_hub_id:
@@ -77,6 +79,11 @@ def _timm_file(spec: BackboneSpec) -> Path:
         )
     repository, name = config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
     try:
+        return Path(hf_hub_download(repository, name, revision=spec.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        _reach(repository, name, spec.revision)
         return Path(hf_hub_download(repository, name, revision=spec.revision, etag_timeout=TIMEOUT_S))
     except (OSError, EntryNotFoundError) as error:
         raise SettingsError(
@@ -84,6 +91,19 @@ def _timm_file(spec: BackboneSpec) -> Path:
             f"hub repository {repository} (revision {spec.revision}) and give it with "
             "--set backbone.weights=PATH (weights=random needs no file)"
         ) from error
+
+
+def _reach(repository: str, name: str, revision: str) -> None:
+    """Ask the hub for the file once, since huggingface_hub would retry for half a minute.
+
+    Raises:
+        OSError: there is no answer. A refusal is an answer: huggingface_hub explains it better.
+    """
+    from huggingface_hub import hf_hub_url
+
+    request = urllib.request.Request(hf_hub_url(repository, name, revision=revision), method="HEAD")
+    with suppress(HTTPError), urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        pass
 
 
 def _reason(error: Exception) -> str:

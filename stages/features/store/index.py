@@ -7,26 +7,13 @@ the files, which the system drops when it needs room.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from stages.features.store.index_build import METADATA_KEY
-
-_REMEMBERED = 1 << 14  # entries, about 1 KB each
-
-
-class Stream(NamedTuple):
-    """Members that are alike in all but video and frame; each takes ``size`` bytes with its .npy header."""
-
-    view: str
-    facet: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    size: int
+from stages.features.store.index_build import METADATA_KEY, Stream
 
 
 class Entry(NamedTuple):
@@ -43,13 +30,6 @@ class Entry(NamedTuple):
         """Source indices int64 (n,) and presentation times float64 (n,) in seconds."""
         a, b = self.frame_at, self.frame_at + self.length
         return self.batch.frame[a:b].copy(), self.batch.pts[a:b].copy()
-
-    def find(self, view: str, facet: str) -> int | None:
-        """The number of the stream that holds ``facet`` of ``view``."""
-        for number, stream in enumerate(self.streams):
-            if stream.facet == facet and stream.view == view:
-                return number
-        return None
 
     def offsets(self, number: int) -> memoryview:
         """Where the members of stream ``number`` begin in the shard, in bytes, frame by frame."""
@@ -99,10 +79,7 @@ class Index:
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is no index of features") from error
         self.shards: list[str] = metadata["shards"]
-        self.streams = [
-            Stream(s["view"], s["facet"], np.dtype(s["dtype"]), tuple(s["shape"]), s["size"])
-            for s in metadata["streams"]
-        ]
+        self.streams = [Stream(**{**s, "shape": tuple(s["shape"])}) for s in metadata["streams"]]
         self._record = lookup.get_batch(0)
         video = self._record.column("video")
         self._at = np.frombuffer(video.buffers()[1] or bytes(8), np.int64, len(video) + 1).data
@@ -112,8 +89,6 @@ class Index:
         entries = path.with_name(path.name.replace(".lookup.", ".entries."))
         self._file = pa.ipc.open_file(pa.memory_map(str(entries)))
         self._batches: list[_Batch | None] = [None] * self._file.num_record_batches
-        self.entry_of = lru_cache(_REMEMBERED)(self._entry_of)
-        """The entry of a video, or None if there is no such video."""
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -138,10 +113,6 @@ class Index:
         """The place of ``video`` in sorted order, or None."""
         i = self.position(video)
         return i if i < len(self) and self.video(i) == video else None
-
-    def _entry_of(self, video: str) -> Entry | None:
-        i = self.find(video)
-        return None if i is None else self.entry(i)
 
     def entry(self, i: int) -> Entry:
         """What is known about the ``i``-th video."""

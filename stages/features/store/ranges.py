@@ -20,7 +20,7 @@ Run = tuple[int, int, list[memoryview]]
 """A range of a file, start and stop, and the buffers that its bytes go to, which leave no byte out."""
 
 _MAX_BUFFERS = 1024  # per preadv, on the systems that have it
-_junk = memoryview(bytearray(LOCAL_GAP))  # what is read through lands here; nobody reads it
+_junk = [memoryview(bytearray(LOCAL_GAP))]  # what is read through lands here; nobody reads it
 
 
 class ShortReadError(OSError):
@@ -34,8 +34,9 @@ def runs(pieces: Sequence[Piece], gap: int) -> list[Run]:
         ValueError: if the pieces overlap or do not rise.
     """
     found: list[Run] = []
-    first = end = -1
     buffers: list[memoryview] = []
+    first = end = -1
+    junk = _junk[0]
     for start, target in pieces:
         skip = start - end
         if skip < 0:
@@ -44,9 +45,11 @@ def runs(pieces: Sequence[Piece], gap: int) -> list[Run]:
             if buffers:
                 found.append((first, end, buffers))
             first, buffers = start, [target]
-        elif skip:
-            buffers += (_junk[:skip] if skip <= len(_junk) else _more_junk(skip), target)
         else:
+            if skip:
+                if len(junk) != skip:  # mostly the same as the last time: a padding and two headers
+                    junk = _junk_of(skip)
+                buffers.append(junk)
             buffers.append(target)
         end = start + len(target)
     if buffers:
@@ -54,10 +57,11 @@ def runs(pieces: Sequence[Piece], gap: int) -> list[Run]:
     return found
 
 
-def _more_junk(size: int) -> memoryview:
-    global _junk
-    _junk = memoryview(bytearray(size))
-    return _junk
+def _junk_of(size: int) -> memoryview:
+    """``size`` bytes to throw away; grown when needed, shared by all."""
+    if len(_junk[0]) < size:
+        _junk[0] = memoryview(bytearray(size))
+    return _junk[0][:size]
 
 
 class _Handle:
@@ -142,12 +146,14 @@ def _rest(buffers: list[memoryview], filled: int) -> list[memoryview]:
     return []
 
 
-def _preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, buffers, offset)
-    data = os.pread(fd, len(buffers[0]), offset)  # systems without preadv: a buffer per call
+def _pread_first(fd: int, buffers: list[memoryview], offset: int) -> int:
+    """As much of `os.preadv` as systems without it need: fills one buffer per call."""
+    data = os.pread(fd, len(buffers[0]), offset)
     buffers[0][: len(data)] = data
     return len(data)
+
+
+_preadv = getattr(os, "preadv", _pread_first)
 
 
 class RemoteFiles:

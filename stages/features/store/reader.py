@@ -6,6 +6,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ from stages.features.store.gauge import Gauge
 from stages.features.store.index import Entry, Index
 from stages.features.store.ranges import Files, LocalFiles, RemoteFiles, ShortReadError
 from stages.features.store.schema import BASE_VIEW, SCALE_SUFFIX
-from stages.features.store.videos import Videos, unknown
+from stages.features.store.videos import Videos
 
 if TYPE_CHECKING:
     import torch
 
 Frames = Sequence[int] | np.ndarray | slice | None
 """Positions among a video's stored frames, from 0, in any order, repeats allowed; a slice; None for all."""
+
+
+_REMEMBERED = 1 << 14  # series found in the index, about 1 KB each
 
 
 class CorruptShardError(Exception):
@@ -65,8 +69,7 @@ class FeatureStore:
         self._cache = None if cache is None else Path(cache)
         self._max_open = max_open
         self._gap = gap
-        self._index = self._find_index()
-        self._start()
+        self._start(self._find_index())
 
     def _find_index(self) -> Index:
         if "://" in self.path:
@@ -77,7 +80,9 @@ class FeatureStore:
             weakref.finalize(self, _remove, temporary, os.getpid())
         return index
 
-    def _start(self) -> None:
+    def _start(self, index: Index) -> None:
+        self._index = index
+        self._series = lru_cache(_REMEMBERED)(partial(members.series_of, index, self.path))
         self.gauge = Gauge()
         self._files: Files
         if "://" in self.path:
@@ -133,8 +138,8 @@ class FeatureStore:
         Raises:
             KeyError: if the store has no such video, or the video no such facet or view.
         """
-        entry = self._entry(video)
-        return entry.length, *entry.streams[members.number_of(entry, video, view, facet)].shape
+        series = self._series(video, view, facet)
+        return series.length, *series.shape
 
     def clip(
         self, video: str, frames: Frames = None, facet: str = "tokens", view: str = BASE_VIEW
@@ -164,35 +169,31 @@ class FeatureStore:
         self, video: str, frames: Frames = None, facet: str = "tokens", view: str = BASE_VIEW
     ) -> np.ndarray:
         """`clip` as a NumPy array, without torch."""
-        entry = self._entry(video)
-        number = members.number_of(entry, video, view, facet)
-        positions, rising = members.positions_of(frames, entry.length, video)
+        series = self._series(video, view, facet)
+        positions, rising = members.positions_of(frames, series.length, video)
         if rising:
-            return self._read(video, entry, number, positions)
+            return self._read(video, series, positions)
         unique, inverse = np.unique(np.asarray(positions), return_inverse=True)
-        return self._read(video, entry, number, unique.tolist())[inverse]
+        return self._read(video, series, unique.tolist())[inverse]
 
     def close(self) -> None:
         """Close the shard files; a later read opens them again."""
         self._files.close()
 
     def _entry(self, video: str) -> Entry:
-        entry = self._index.entry_of(video)
-        if entry is None:
-            raise KeyError(unknown(self._index, video, self.path))
-        return entry
+        return members.entry_of(self._index, self.path, video)
 
-    def _read(self, video: str, entry: Entry, number: int, positions: Sequence[int]) -> np.ndarray:
+    def _read(self, video: str, series: members.Series, positions: Sequence[int]) -> np.ndarray:
         try:
-            return members.read(self._files, entry, number, positions, self.gauge, self.verify)
+            return members.read(self._files, series, positions, self.gauge, self.verify)
         except (ShortReadError, members.ChecksumError) as error:
             raise CorruptShardError(
-                f"shard {self.path}/{entry.shard} is damaged, video {video}: {error}; "
+                f"shard {self.path}/{series.shard} is damaged, video {video}: {error}; "
                 "run the recipe with --verify --repair"
             ) from error
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"shard {self.path}/{entry.shard} of video {video} is not there: it was removed, or dropped "
+                f"shard {self.path}/{series.shard} of video {video} is not there: it was removed, or dropped "
                 "after use; run the recipe again to have it made"
             ) from error
 
@@ -205,8 +206,7 @@ class FeatureStore:
         """Open the very index the other process has, so that both see the same videos."""
         index = state.pop("index")
         self.__dict__.update(state)
-        self._index = locate.reopen(index) or self._find_index()
-        self._start()
+        self._start(locate.reopen(index) or self._find_index())
 
 
 def _remove(folder: Path, owner: int) -> None:

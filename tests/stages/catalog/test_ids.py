@@ -88,7 +88,15 @@ def test_segments_out_of_range_are_refused():
 
 def test_webdataset_groups_by_id(tmp_path):
     """Every id is one webdataset sample, whatever the file was called."""
-    paths = [b"a.b.c/d.mp4", b".hidden/x", b"-x.mp4", b"\xff\xfe.mp4", b"e" * 255, b"plain", b"t\xc3\xa4g/\xe6.mov"]
+    paths = [
+        b"a.b.c/d.mp4",
+        b".hidden/x",
+        b"-x.mp4",
+        b"\xff\xfe.mp4",
+        b"e" * 255,
+        b"plain",
+        b"t\xc3\xa4g/\xe6.mov",
+    ]
     videos = [ids.video_id(ids.uri_from_path(p), 1) for p in paths]
     with tarfile.open(tmp_path / "s.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for video in videos:

@@ -95,7 +95,8 @@ DINO = BackboneSpec(name="dino_vits16")
         (DINO, replace(DINO, seed=5, stage=2, stride=8, revision="x")),
         (replace(DINO, facets=("cls", "keys")), replace(DINO, facets=("keys", "cls", "keys"))),
         (BackboneSpec(), BackboneSpec(weights="random", layer=3, precision="bf16", compile=True, stride=8)),
-        (BackboneSpec(name="dino_resnet50"), BackboneSpec(name="dino_resnet50", stage=4, layer=2)),
+        (BackboneSpec(name="dino_resnet50"), BackboneSpec(name="dino_resnet50", stage=4, layer=2, stride=32)),
+        (BackboneSpec(name="dino_resnet50", stage=1), BackboneSpec(name="dino_resnet50", stage=-4, stride=8)),
     ],
 )
 def test_the_same_said_in_two_ways(one, other):
@@ -155,7 +156,8 @@ def test_plans_load_no_heavy_module():
     code = (
         "import sys, stages.features.stage as s; s.FeaturesStage().fingerprint();"
         "s.FeaturesStage().estimate({'frames': 9, 'fps': 5.0, 'height': 4, 'width': 4, 'rotation': 0});"
-        "print([m for m in ('torch', 'timm', 'ray', 'av', 'decord', 'cv2', 'torchvision') if m in sys.modules])"
+        "heavy = ('torch', 'timm', 'ray', 'av', 'decord', 'cv2', 'torchvision');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -37,16 +37,15 @@ def test_mean_colour_and_position(noise):
 
 
 def test_texture_tells_directions():
-    waves = np.round(127 + 100 * np.cos(np.pi * (np.arange(32) + 0.5) / 8)).astype(np.uint8)
-    stripes = np.broadcast_to(waves[None, :, None], (32, 32, 3))
-    found = stats("texture").extract(np.stack([stripes, stripes.swapaxes(0, 1)] * 2))["texture"]
-    standing, lying = np.abs(found[0]), np.abs(found[1])
-    # channels: cosine (0,1) (1,0) (1,1) (0,2) (2,0), then mean |vertical|, |horizontal| difference
-    standing_order = [0] + [1, 2, 3, 4]
-    assert (standing[:, 1] > 0.5).all() and (standing[:, [i for i in standing_order if i != 1]] < 0.05).all()
-    assert (lying[:, 0] > 0.5).all() and (lying[:, 1:5] < 0.05).all()
-    assert (standing[:, 5] > 0.1).all() and (standing[:, 6] == 0).all()
-    assert np.array_equal(lying[:, 6].reshape(4, 4)[:, :3], standing[:, 5].reshape(4, 4).T[:, :3])
+    """Channels: cosines (0,1) (1,0) (1,1) (0,2) (2,0), then mean vertical and horizontal difference."""
+    wave = np.round(127 + 100 * np.cos(np.pi * (np.arange(32) + 0.5) / 8)).astype(np.uint8)
+    standing = np.broadcast_to(wave[None, :, None], (32, 32, 3))
+    found = np.abs(stats("texture").extract(np.stack([standing, standing.swapaxes(0, 1)]))["texture"])
+    assert (found[0][:, 0] > 0.5).all() and (found[0][:, 1:5] < 0.05).all()
+    assert (found[1][:, 1] > 0.5).all() and (found[1][:, [0, 2, 3, 4]] < 0.05).all()
+    assert (found[0][:, 5] == 0).all() and (found[0][:, 6] > 0.1).all()
+    vertical, horizontal = found[1][:, 5].reshape(4, 4), found[0][:, 6].reshape(4, 4)
+    assert np.array_equal(vertical, horizontal.T) and (found[1][:, 6] == 0).all()
 
 
 def moving_square(steps):

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import yaml
+
+from configs.compose import compose
+from pipelines import runs
+from pipelines.collecting import collect
+from pipelines.output import Output
+from pipelines.runs import RunRecord, all_runs
+from stages.errors import SettingsError
+
+
+@pytest.fixture
+def config():
+    return compose("features", assignments=["data.root=/videos", "decode.fps=2"])
+
+
+def test_a_living_run_beats_and_an_ended_one_says_how(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(runs, "BEAT_S", 0.05)
+    record = RunRecord(tmp_path, config)
+    record.update({"features": {"done": 3}})
+    first = all_runs(tmp_path)[0].status["heartbeat"]
+    time.sleep(0.3)
+    (seen,) = all_runs(tmp_path)
+    assert seen.status["heartbeat"] > first
+    assert (seen.alive, seen.state, seen.status["stages"]) == (True, "running", {"features": {"done": 3}})
+    record.close("finished", 0)
+    (seen,) = all_runs(tmp_path)
+    assert (seen.alive, seen.state, seen.status["exit_code"]) == (False, "finished", 0)
+    assert yaml.safe_load((seen.folder / "config.yaml").read_text())["decode"]["fps"] == 2.0
+
+
+def test_a_silent_run_counts_as_killed_after_ten_minutes(tmp_path, config):
+    record = RunRecord(tmp_path, config)
+    record._ended.set()  # as after SIGKILL: nobody beats and nobody says goodbye
+    record._thread.join()
+    path = record.folder / "status.json"
+    status = json.loads(path.read_text())
+    for age, alive in ((599, True), (601, False)):
+        path.write_text(json.dumps({**status, "heartbeat": time.time() - age}))
+        (seen,) = all_runs(tmp_path)
+        assert (seen.alive, seen.state) == (alive, "running" if alive else "killed")
+        if alive:
+            with pytest.raises(SettingsError, match="nothing is collected until"):
+                collect(tmp_path, True, Output(as_json=True))
+        else:
+            assert collect(tmp_path, True, Output(as_json=True)) == 0
+
+
+def test_unreadable_records_are_passed_over(tmp_path):
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "status.json").write_text("{")
+    assert all_runs(tmp_path) == []

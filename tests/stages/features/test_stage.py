@@ -1,0 +1,108 @@
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stages.decode.spec import DecodeSpec, Geometry
+from stages.features.backbone_spec import BackboneSpec
+from stages.features.backbones.base import build
+from stages.features.stage import FeaturesStage, upright
+from stages.features.views import ViewsSpec
+
+DINO = FeaturesStage(BackboneSpec(name="dino_vits16", weights="random"))
+ROW = {"video": "v", "frames": 100, "fps": 25.0, "height": 480, "width": 854, "rotation": 0}
+
+
+def test_kind_and_name():
+    assert (DINO.kind, DINO.suffix, DINO.name) == ("features", ".tar", "dino_vits16")
+    assert FeaturesStage().name == "patchstats"
+    assert FeaturesStage(BackboneSpec(name="my.package:Model")).name == "my.package-model"
+    assert FeaturesStage(BackboneSpec(name="vit_small_patch16_224.dino")).name == "dino_vits16"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": replace(DINO.backbone, seed=1)},
+        {"backbone": replace(DINO.backbone, facets=("keys",))},
+        {"backbone": replace(DINO.backbone, batch=4)},
+        {"decode": DecodeSpec(fps=2.0)},
+        {"decode": DecodeSpec(decoder="pyav")},
+        {"geometry": Geometry(size=256)},
+        {"geometry": Geometry(size=(224, 384))},
+        {"views": ViewsSpec(flip=True)},
+        {"views": ViewsSpec(photometric=2)},
+        {"encoding": "int8"},
+    ],
+)
+def test_every_setting_counts(change):
+    assert replace(DINO, **change).fingerprint() != DINO.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"geometry": Geometry(size=224)},
+        {"geometry": Geometry(size=224, multiple=16)},
+        {"backbone": replace(DINO.backbone, layer=11, statistics="imagenet")},
+    ],
+)
+def test_the_same_settings_said_otherwise(change):
+    assert replace(DINO, **change).fingerprint() == DINO.fingerprint()
+
+
+def test_a_weights_file_counts_by_its_content(tmp_path):
+    prints = []
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("c.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        spec = replace(DINO.backbone, weights=str(tmp_path / name))
+        prints.append(replace(DINO, backbone=spec).fingerprint())
+        assert str(tmp_path) not in str(replace(DINO, backbone=spec).identity())
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_sizes_are_whole_patches():
+    assert DINO.frame_geometry() == Geometry(224, 16)
+    assert replace(DINO, geometry=Geometry(multiple=3)).frame_geometry().multiple == 48
+    dinov2 = FeaturesStage(BackboneSpec(name="dinov2_vits14"), geometry=Geometry((340, 510)))
+    assert dinov2.frame_geometry().resolve(480, 854) == (336, 504)
+    assert FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224")).frame_geometry() == Geometry(224, 16)
+
+
+def test_frames_expected():
+    assert DINO.estimate(ROW)[0] == 20
+    assert replace(DINO, decode=DecodeSpec(fps="all")).estimate(ROW)[0] == 100
+    assert replace(DINO, decode=DecodeSpec(stride=7)).estimate(ROW)[0] == 15
+    assert FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224")).estimate(ROW) == (20, 0)
+
+
+def test_rotation_turns_the_size():
+    assert upright(ROW) == (480, 854) == upright(ROW | {"rotation": 180})
+    assert upright(ROW | {"rotation": 90}) == (854, 480) == upright(ROW | {"rotation": 270})
+
+
+@pytest.mark.parametrize("encoding", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        BackboneSpec(facets=("tokens", "flow")),
+        BackboneSpec(name="dino_vits16", weights="random", facets=("tokens", "keys", "cls"), layer=0),
+        BackboneSpec(name="dino_resnet50", weights="random", stride=16, stage=1),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_bytes_per_frame_are_those_written(tmp_path, backbone, encoding):
+    stage = FeaturesStage(backbone, geometry=Geometry(64), views=ViewsSpec(flip=True), encoding=encoding)
+    height, width = stage.frame_geometry().resolve(480, 854)
+    found = build(backbone).extract(np.zeros((2, height, width, 3), np.uint8))
+    writer = stage.writer(tmp_path / "shard.tar", "s")
+    for view in stage.views.names():
+        for frame in range(2):
+            for facet, values in found.items():
+                writer.add("v", frame, 0.0, facet, values[frame], view)
+    writer.keep("v")
+    written = writer.finish()
+    with tarfile.open(written.path) as shard:
+        last = shard.getmembers()[-1]
+    assert 2 * stage.bytes_per_frame(480, 854) == last.offset_data + -(-last.size // 512) * 512
