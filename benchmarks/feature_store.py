@@ -3,10 +3,10 @@
     python benchmarks/feature_store.py [--json] [--videos N] [--frames N] [--tokens N] [--dim N] [--clips N]
 
 Writes a store of synthetic fp16 features into a temporary folder (default: 1,000 videos of 6 frames of
-256 x 384 values, 196,608 bytes a frame, the smallest that any of the published methods reads; 1.2 GB in all),
-and removes it at the end. Clips of 5 frames at random places are read by `FeatureStore.clip` in one pass and by
-one `os.pread` of the same range of an open file in another, in turns, with the page cache warm. A time is the
-median over the clips of a pass, the ratio that of the two passes of a round; reported is the median of rounds.
+256 x 384 values, 196,608 bytes a frame, the smallest that any of the published methods reads; 1.2 GB in all)
+and removes it at the end. Clips of 5 frames at random places are read by `FeatureStore.clip` in one pass and
+by one `os.pread` of the same range of an open file in another, in turns, with the page cache warm. A time is
+the median over the clips of a pass, the ratio that of the two passes of a round; the middle one is reported.
 """
 
 from __future__ import annotations

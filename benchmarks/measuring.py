@@ -25,9 +25,7 @@ RUN = [sys.executable, str(ROOT / "pipelines" / "run.py")]
 
 def parser(doc: str) -> argparse.ArgumentParser:
     """A parser with the flag that all benchmarks have."""
-    result = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    result = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--write", action="store_true", help="append the figures to benchmarks/RESULTS.md")
     return result
 
@@ -107,6 +105,8 @@ def _append(title: str, figures: Sequence[Figure], about: Mapping[str, str]) -> 
     lines += [f"- {key}: {value}" for key, value in about.items()]
     lines += ["", "| figure | value | target | met |", "|---|---|---|---|"]
     for f in figures:
-        lines.append(f"| {f.name} | {f.value} | {f.target} | {('yes' if f.good else 'no') if f.target else ''} |")
+        lines.append(
+            f"| {f.name} | {f.value} | {f.target} | {('yes' if f.good else 'no') if f.target else ''} |"
+        )
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

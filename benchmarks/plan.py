@@ -103,7 +103,9 @@ def main() -> int:
     assert not plan["pending"] and plan["stages"][1]["cached"] == args.rows, plan
     seconds = sorted(run.seconds for run in runs)
     megabytes = max(run.rss for run in runs) / 1e6
-    about["store"] = f"{args.rows:,} rows in {-(-args.rows // 64):,} shards per stage, built in {built.seconds:.0f} s"
+    about["store"] = (
+        f"{args.rows:,} rows in {-(-args.rows // 64):,} shards per stage, built in {built.seconds:.0f} s"
+    )
     figures = [
         Figure(
             f"seconds, median of {args.repeat} (best {seconds[0]:.2f}, worst {seconds[-1]:.2f})",

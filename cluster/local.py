@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -54,7 +56,16 @@ _executors: list[ShardExecutor] = []
 
 def _set_up(chain: Chain, run_id: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _executors[:] = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
+
+
+def _end_with_parent() -> None:
+    """A pool's worker does not notice by itself that its parent was killed: it would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _execute(task: Task) -> Receipt:

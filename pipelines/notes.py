@@ -24,7 +24,7 @@ def plan_notes(plan: Plan, args: argparse.Namespace) -> list[str]:
         f"runner: {args.runner}, {workers} workers of {config.run.threads} threads, {cpus()} CPUs here"
     )
     unknown = [stage.kind for stage in plan.stages if stage.todo is None]
-    if unknown:
+    if unknown and plan.pending:
         notes.append(f"{', '.join(unknown)}: size known once the stage before has run")
     return notes
 

@@ -200,6 +200,9 @@ def _plan_below(
     else:
         plan.reasons.append(new_artifact_reason(artifact, bound.stage))
         _estimate_all(graph, level, ledgers[level - 1], plan)
+    if not bound.stage.size_known() and plan.todo:
+        plan.bytes = None
+        plan.reasons.append("size known after the first shard")
     if above.todo != 0:
         plan.todo = plan.frames = plan.bytes = None
         plan.reasons.append(f"after the {above.kind}")

@@ -198,6 +198,10 @@ class MapStage(Stage):
     def estimate(self, row: Row) -> tuple[int, int]:
         """``(frames, bytes)`` that ``row`` will probably take, for laying out shards and for the plan."""
 
+    def size_known(self) -> bool:
+        """Whether the bytes of `estimate` are more than a guess."""
+        return True
+
 
 class WholeStage(Stage):
     """A stage from whole artifacts to one folder of files: the common ground of fit and reduce stages."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from stages.catalog.ids import path_of, uri_from_path
@@ -68,6 +71,33 @@ def read_folder_item(root: str, uri: str) -> Content:
     except OSError as error:
         raise _reject(error.filename or path, error) from error
     return Content(size, total.hexdigest())
+
+
+def refuse_changed(root: str, row: Mapping[str, Any]) -> None:
+    """Refuse a catalog row whose file or folder is no longer what was catalogued.
+
+    A file of the same size and time is taken for the same; any other is compared by its content. What can't
+    be read at all is left to the decoder, which says why.
+
+    Raises:
+        MediaError: ``unreadable``: the row describes another version of the file.
+    """
+    path = path_of(root, row["uri"])
+    try:
+        found = Path(path).stat()
+        if stat.S_ISDIR(found.st_mode):
+            same = read_folder_item(root, row["uri"]).digest == row["digest"]
+        elif found.st_size != row["bytes"]:
+            same = False
+        else:
+            same = (
+                found.st_mtime_ns == row["mtime"] or read_file_item(root, row["uri"]).digest == row["digest"]
+            )
+    except (OSError, MediaError):
+        return
+    if not same:
+        what = "has changed since it was catalogued: run again to take the new version up"
+        raise media_error(path, "unreadable", what)
 
 
 def _reject(path: str, error: OSError) -> Exception:

@@ -17,9 +17,9 @@ import os
 import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-MAX_BYTES = 76
-"""Longest video id: leaves 24 of the 100 bytes of a USTAR name for ``.f00012.tokens.npy`` and its like."""
-MAX_SOURCE_BYTES = 68
+MAX_BYTES = 64
+"""Longest video id: of a USTAR name's 100 bytes it leaves 36, enough for ``.f00012.photo0.queries_scale.npy``."""
+MAX_SOURCE_BYTES = 56
 """Longest source id: leaves room for the segment's suffix."""
 
 _DIGEST_DIGITS = 24

@@ -101,7 +101,7 @@ class CatalogWorker:
             read = self._read(uri)
             info["digest"] = read.digest
             if read.digest == item.get("known_digest"):
-                yield Skipped(source, TOUCHED, info)
+                yield Skipped(source, TOUCHED, info | {"unchanged": True})
                 return
             probe = self._client.probe(source, path_of(self._root, uri), attempts)
         except MediaError as error:

@@ -38,6 +38,27 @@ def unreadable(path: str, error: OSError) -> MediaError:
     return media_error(path, "unreadable", what)
 
 
+def cut_off(path: str) -> bool:
+    """Whether the file is an MP4 or QuickTime file whose last box reaches beyond its end."""
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        if file.read(8)[4:] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+            return False
+        at = 0
+        while 0 <= at <= size - 8:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length == 0:
+                return False
+            if length < 8:
+                return True
+            at += length
+    return at != size
+
+
 def check_source(path: str) -> bool:
     """Look at ``path`` without reading it; True for a folder, False for a file that can be read.
 

@@ -135,8 +135,8 @@ class DecoderClient:
                 yield video
                 video.skip()
         finally:
-            if self._busy is stop:
-                self._finish_reading()
+            # no waiting here: the collector may close this generator in any thread, the reader's included
+            stop.set()
 
     def _read_all(self, requests: list[DecodeRequest], attempts: Attempts, deliver: Deliver) -> None:
         """The reader thread: all requests through the child, everything that comes to ``deliver``."""
@@ -193,10 +193,10 @@ class DecoderClient:
 
     def _finish_reading(self) -> None:
         """Stop the reader thread and wait for it."""
-        if self._busy is not None and self._reader is not None:
-            self._busy.set()
-            self._reader.exception()
-        self._busy = self._reader = None
+        busy, reader, self._busy, self._reader = self._busy, self._reader, None, None
+        if busy is not None and reader is not None:
+            busy.set()
+            reader.exception()
 
     def close(self) -> None:
         """End the reader thread and the child. May be called again."""

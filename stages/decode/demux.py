@@ -6,6 +6,7 @@ time of its packet; packets that an edit list discards are no frames.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 
-from stages.decode.classify import media_error, unreadable
+from stages.decode.classify import check_source, cut_off, media_error, unreadable
 from stages.decode.timeline import Timeline
 
 Tick = Callable[[], None]
@@ -30,7 +31,8 @@ NOT_VIDEO = {
     "dash": "is a playlist: list the files it names",
     "image2": "is a still picture: put pictures of one video into a folder",
 }
-_CUT = ("File ended prematurely", "moov atom not found", "partial file")
+_CUT = ("File ended prematurely", "partial file")
+_EARLY = "the file ends early: copy or download it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +79,18 @@ def opened(path: str) -> Iterator[tuple[Any, Any]]:
         MediaError: ``not_media``, ``truncated``, ``no_video_stream`` or ``unreadable``.
     """
     try:
-        with _warnings() as log:
-            container = av.open(
-                # an absolute path is never taken for a protocol, as "concat:x" would be
-                str(Path(path).absolute()),
-                metadata_errors="ignore",
-                options={"protocol_whitelist": "file", "pattern_type": "none"},
-            )
+        container = av.open(
+            # an absolute path is never taken for a protocol, as "concat:x" would be
+            str(Path(path).absolute()),
+            metadata_errors="ignore",
+            options={"protocol_whitelist": "file", "pattern_type": "none"},
+        )
     except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, av.FFmpegError) and error.errno in (1, 2, 5, 13, 40):
-            raise unreadable(path, OSError(error.errno, error.strerror)) from error
-        if any(_CUT[1] in line[2] for line in log):
-            what = "ends before its index (moov), which a complete file has: copy or download it again"
-            raise media_error(path, "truncated", what) from error
+        check_source(path)
+        if isinstance(error, av.FFmpegError) and error.errno == errno.EIO:
+            raise unreadable(path, OSError(errno.EIO, error.strerror)) from error
+        if cut_off(path):
+            raise media_error(path, "truncated", _EARLY) from error
         raise media_error(path, "not_media", "is in no format that ffmpeg knows") from error
     with container:
         yield container, _video_stream(container, path)
@@ -101,6 +102,8 @@ def _video_stream(container: Any, path: str) -> Any:
     if kind in NOT_VIDEO:
         raise media_error(path, "not_media", NOT_VIDEO[kind])
     streams = [s for s in container.streams.video if not _is_cover(s)]
+    if not streams and cut_off(path):
+        raise media_error(path, "truncated", _EARLY)
     if not streams:
         held = sorted({s.type for s in container.streams})
         what = f"has no video stream, only {', '.join(held)}" if held else "has no streams"
@@ -175,7 +178,7 @@ def scan(path: str, tick: Tick) -> Scan:
 
 def _refuse_incomplete(path: str, packets: _Packets, cut: bool) -> None:
     if cut or packets.last_corrupt:
-        raise media_error(path, "truncated", "the file ends early: copy or download it again")
+        raise media_error(path, "truncated", _EARLY)
     if not packets.pts and not packets.untimed:
         raise media_error(path, "no_frames", "has a video stream without frames")
 

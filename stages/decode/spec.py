@@ -62,8 +62,8 @@ class Geometry:
     """Both sides are then rounded down to a multiple of this (at least one multiple)."""
 
     def __post_init__(self) -> None:
-        sides = self.size if isinstance(self.size, (tuple, list)) else (self.size or 1,)
-        if self.multiple < 1 or any(side < 1 for side in sides):
+        sides = self.size if isinstance(self.size, (tuple, list)) else (self.size,)
+        if self.multiple < 1 or any(side is not None and side < 1 for side in sides):
             raise ValueError(f"sizes and multiples must be positive, not {self.size} and {self.multiple}")
 
     def resolve(self, height: int, width: int) -> tuple[int, int]:

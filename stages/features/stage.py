@@ -18,6 +18,8 @@ from stages.stage import MapStage, Row, ShardWorker, ShardWriter, WorkContext, c
 
 TAR_BLOCK = 512
 NPY_HEADER = 128
+GUESSED_WIDTH = 768
+"""Channels that a model outside of the table is taken to have until its first shard is there."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +91,27 @@ class FeaturesStage(MapStage):
         return FeatureShardWriter(path, shard, self.encoding)
 
     def estimate(self, row: Row) -> tuple[int, int]:
-        """``(frames, bytes)`` for a catalog row; 0 bytes where the model's widths are not known yet."""
+        """``(frames, bytes)`` for a catalog row; a guess where the model is not in the table."""
         frames = expected_frames(row["frames"], row["fps"], self.decode)
         return frames, frames * self.bytes_per_frame(*upright(row))
+
+    def size_known(self) -> bool:
+        """Whether the model is in the table."""
+        return describe(self.backbone) is not None
 
     def bytes_per_frame(self, height: int, width: int) -> int:
         """Bytes in the shard for one frame of an upright video of that size: all views and facets.
 
-        0 where the model is not in the table: the size is known after the first shard.
+        A model outside of the table counts with `GUESSED_WIDTH` channels: good enough to lay out shards.
         """
-        known = describe(self.backbone.resolved())
-        if known is None:
-            return 0
         size = self.frame_geometry().resolve(height, width)
-        members = [self._member_bytes(known.shape(facet, *size)) for facet in known.widths]
-        return sum(members) * len(self.views.names())
+        known = describe(self.backbone.resolved())
+        if known is not None:
+            shapes = [known.shape(facet, *size) for facet in known.widths]
+        else:
+            _, patch = fallback_size(self.backbone.name)
+            shapes = [(size[0] // patch * (size[1] // patch), GUESSED_WIDTH)] * len(self.backbone.facets)
+        return sum(self._member_bytes(shape) for shape in shapes) * len(self.views.names())
 
     def _member_bytes(self, shape: tuple[int, ...]) -> int:
         values = math.prod(shape)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.catalog.content import refuse_changed
 from stages.catalog.ids import path_of
 from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.frames import FrameChunk
@@ -48,13 +49,23 @@ class FeaturesWorker:
         Raises:
             FeatureOverflowError: the model gives values that fp16 can't hold; names video, frame and remedy.
         """
-        requests = (self._request(item) for item in items)
-        for video in self._client.decode(requests, attempts):
-            yield self._outcome(video, writer)
+        changed = {item["video"]: error for item in items if (error := self._changed(item))}
+        requests = [self._request(item) for item in items if item["video"] not in changed]
+        videos = self._client.decode(requests, attempts)
+        for item in items:
+            error = changed.get(item["video"])
+            yield Rejected.of(item["video"], error) if error else self._outcome(next(videos), writer)
 
     def close(self) -> None:
         """End the decoder child."""
         self._client.close()
+
+    def _changed(self, item: Row) -> MediaError | None:
+        try:
+            refuse_changed(self._root, item)
+        except MediaError as error:
+            return error
+        return None
 
     def _request(self, item: Row) -> DecodeRequest:
         return DecodeRequest(

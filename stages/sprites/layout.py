@@ -65,11 +65,23 @@ def _within(rng: np.random.Generator, box: tuple[Point, Point]) -> Point:
 
 
 def _drift(spec: SpritesSpec, knobs: Knobs, rng: np.random.Generator, radius: float, frames: int) -> Path:
+    """A straight path that stays in view as long as the clip lasts, where the frame is wide enough."""
     height, width = spec.size
     reach = radius * (1 + knobs.scale)
     box = ((reach, reach), (width - 1 - reach, height - 1 - reach))
-    start = _within(rng, box)
-    return drifting(start, _angle(rng), _speed(knobs, rng), frames // 2, box if knobs.bounce else None)
+    angle, speed, middle = _angle(rng), _speed(knobs, rng), frames // 2
+    sides = [
+        _stretch(low, high, -part * speed * middle, part * speed * (frames - 1 - middle))
+        for low, high, part in zip(*box, heading(angle), strict=True)
+    ]
+    start = _within(rng, ((sides[0][0], sides[1][0]), (sides[0][1], sides[1][1])))
+    return drifting(start, angle, speed, middle, box if knobs.bounce else None)
+
+
+def _stretch(low: float, high: float, *moves: float) -> tuple[float, float]:
+    """The part of low..high from which no move leads out of it, or all of it where there is none."""
+    first, last = low - min(0.0, *moves), high - max(0.0, *moves)
+    return (first, last) if first <= last else (low, high)
 
 
 def _crossing(

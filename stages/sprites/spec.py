@@ -21,7 +21,7 @@ class Knobs:
 
     objects: tuple[int, int] = (3, 6)
     """Fewest and most objects of a clip, within 1..12."""
-    object_size: Range = (0.15, 0.25)
+    object_size: Range = (0.25, 0.4)
     """Smallest and largest diameter of an object, as a share of the frame's short side."""
     speed: Range = (1.0, 3.0)
     """Slowest and fastest object, in pixels per frame."""
@@ -31,7 +31,7 @@ class Knobs:
     """Share of the objects that have the background's two colours (camouflage); the others have their own."""
     pan: Range = (0.0, 0.0)
     """Slowest and fastest camera, in pixels per frame. It moves the background; objects move in the frame."""
-    spin: float = 6.0
+    spin: float = 2.0
     """Fastest rotation of an object, in degrees per frame."""
     scale: float = 0.0
     """Largest relative change of an object's size, up and down."""
@@ -64,7 +64,7 @@ LEVELS: dict[str, Knobs] = {
     "L1": Knobs(),
     "L2": Knobs(pan=(1.0, 3.0)),
     "L3": Knobs(shared_palette=1.0),
-    "L4": Knobs(shared_palette=1.0, pan=(1.0, 3.0), objects=(5, 8), object_size=(0.1, 0.17)),
+    "L4": Knobs(shared_palette=1.0, pan=(1.0, 3.0), objects=(5, 8), object_size=(0.2, 0.28)),
 }
 """Flat; textured; with a moving camera; camouflaged; camouflaged, small and many, with a moving camera."""
 

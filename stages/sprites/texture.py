@@ -43,8 +43,8 @@ def coloured(noise: Floats, first: Colour, second: Colour) -> Floats:
 
 def shades(colour: Colour) -> tuple[Colour, Colour]:
     """A darker and a lighter shade of a colour."""
-    dark = tuple(round(c * 0.6) for c in colour)
-    light = tuple(round(c + (255 - c) * 0.3) for c in colour)
+    dark = tuple(round(c * 0.75) for c in colour)
+    light = tuple(round(c + (255 - c) * 0.2) for c in colour)
     return (dark[0], dark[1], dark[2]), (light[0], light[1], light[2])
 
 

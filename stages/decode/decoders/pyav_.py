@@ -96,19 +96,19 @@ class PyAVDecoder:
         Raises:
             MediaError: if a packet or frame is damaged or a wanted frame doesn't arrive.
         """
-        left = list(wanted)
-        if not left:
+        if not len(wanted):
             return
-        if self._key_before(left[0]) is not None:
+        given = 0
+        if self._key_before(wanted[0]) is not None:
             try:
-                for index, frame in self._walk(left, True, proof):
+                for index, frame in self._walk(wanted, True, proof):
                     yield index, frame
-                    left.pop(0)
+                    given += 1
                 return
             except MediaError:
                 # a key frame need not be a clean entry (open and refreshed pictures): from the start, then
                 pass
-        yield from self._walk(left, False, proof)
+        yield from self._walk(wanted[given:], False, proof)
 
     def _key_before(self, index: int) -> tuple[int, int] | None:
         """(pts, dts) of the key frame to seek to for frame ``index``; None to decode from the start."""

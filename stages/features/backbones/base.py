@@ -12,7 +12,7 @@ from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.table import known_model
 
 
-class FeatureOverflowError(ArithmeticError):
+class FeatureOverflowError(SettingsError):
     """A feature is NaN or larger than fp16 can hold: the settings' fault, so it stops the run.
 
     Attributes:

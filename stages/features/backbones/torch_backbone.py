@@ -17,7 +17,7 @@ from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import FeatureOverflowError
 from stages.features.backbones.cnn import CnnEncoder
-from stages.features.backbones.table import KnownModel, known_model
+from stages.features.backbones.table import KNOWN, KnownModel, known_model
 from stages.features.backbones.vit import VitEncoder
 from stages.features.backbones.weights import load_weights
 
@@ -120,7 +120,7 @@ def _timm_name(spec: BackboneSpec) -> str:
     known: KnownModel | None = known_model(spec.name)
     name = known.timm if known else spec.name
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        near = difflib.get_close_matches(name, [*KNOWN, *timm.list_models()], n=3)
         raise SettingsError(
             f"backbone.name={spec.name}: neither the table nor timm {timm.__version__} knows it"
             + (f"; did you mean {' or '.join(near)}?" if near else "")

@@ -9,6 +9,7 @@ Two Arrow IPC files, read through memory maps (`stages.features.store.index`):
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -89,32 +90,38 @@ def build(artifact: Artifact, folder: Path, name: str) -> Path:
     shards: list[str] = []
     streams: dict[Stream, int] = {}
     entries, lookup = folder / f"{name}.entries.arrow", folder / f"{name}.lookup.arrow"
-    with atomic.store_errors(entries):
-        folder.mkdir(parents=True, exist_ok=True)
-        temp = atomic.temp_path(entries)
-        with pa.OSFile(str(temp), "wb") as sink, pa.ipc.new_file(sink, ENTRIES) as file:
-            batch, number = _Batch(), 0
-            for shard, places in _by_shard(current):
-                first = len(batch.shard)
-                _add_shard(batch, artifact, shard, len(shards), videos.take(pa.array(places)), streams)
-                at_batch[places], at_row[places] = number, first + np.arange(len(places))
-                shards.append(artifact.shard(shard).relative_to(artifact.root).as_posix())
-                if batch.full():
-                    file.write_batch(batch.record())
-                    batch, number = _Batch(), number + 1
-            if batch.shard:
+    with _file(entries, ENTRIES) as file:
+        batch, number = _Batch(), 0
+        for shard, places in _by_shard(current):
+            first = len(batch.shard)
+            _add_shard(batch, artifact, shard, len(shards), videos.take(pa.array(places)), streams)
+            at_batch[places], at_row[places] = number, first + np.arange(len(places))
+            shards.append(artifact.shard(shard).relative_to(artifact.root).as_posix())
+            if batch.full():
                 file.write_batch(batch.record())
-    atomic.publish(temp, entries)
+                batch, number = _Batch(), number + 1
+        if batch.shard:
+            file.write_batch(batch.record())
     columns = [videos.cast(pa.large_string()), pa.array(at_batch), pa.array(at_row)]
-    _write_lookup(lookup, columns, {"shards": shards, "streams": [asdict(s) for s in streams]})
+    metadata = json.dumps({"shards": shards, "streams": [asdict(s) for s in streams]})
+    schema = LOOKUP.with_metadata({METADATA_KEY: metadata.encode()})
+    with _file(lookup, schema) as file:
+        file.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
     return lookup
 
 
-def _write_lookup(path: Path, columns: list[pa.Array], metadata: dict[str, object]) -> None:
-    schema = LOOKUP.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
+@contextlib.contextmanager
+def _file(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatchFileWriter]:
+    """An Arrow IPC file that gets its name when it is complete, and leaves nothing behind otherwise."""
     temp = atomic.temp_path(path)
-    with atomic.store_errors(path), pa.OSFile(str(temp), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
-        file.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    with atomic.store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pa.OSFile(str(temp), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
+                yield file
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
     atomic.publish(temp, path)
 
 
@@ -134,14 +141,17 @@ def _add_shard(
     batch: _Batch, artifact: Artifact, shard: str, number: int, videos: pa.Array, streams: dict[Stream, int]
 ) -> None:
     """Append the rows of the current ``videos`` (sorted) of one shard."""
-    rows = read_rows(artifact, shard)
+    try:
+        rows = read_rows(artifact, shard)
+    except OSError as error:  # not to be taken for a failure to write the index
+        raise ValueError(f"{artifact.manifest(shard)} can't be read: {error}") from error
     rows = rows.filter(pc.is_in(rows["video"], value_set=videos))
     rows = rows.sort_by([(key, "ascending") for key in ("video", "view", "facet", "frame")]).combine_chunks()
     starts = _run_starts(rows)
     heads = rows.take(pa.array(starts)).to_pylist()
     frame, pts, offset, crc = (rows[c].to_numpy() for c in ("frame", "pts", "offset", "crc32c"))
     runs: dict[str, list[tuple[int, int, int]]] = {}
-    for head, a, b in zip(heads, starts, [*starts[1:], rows.num_rows], strict=True):
+    for head, a, b in zip(heads, starts, np.append(starts, rows.num_rows)[1:], strict=True):
         kind = Stream(head["view"], head["facet"], head["dtype"], tuple(head["shape"]), head["size"])
         runs.setdefault(head["video"], []).append((streams.setdefault(kind, len(streams)), a, b))
     for video in videos.to_pylist():

@@ -59,9 +59,10 @@ def runs(pieces: Sequence[Piece], gap: int) -> list[Run]:
 
 def _junk_of(size: int) -> memoryview:
     """``size`` bytes to throw away; grown when needed, shared by all."""
-    if len(_junk[0]) < size:
-        _junk[0] = memoryview(bytearray(size))
-    return _junk[0][:size]
+    junk = _junk[0]
+    if len(junk) < size:
+        junk = _junk[0] = memoryview(bytearray(size))
+    return junk[:size]
 
 
 class _Handle:

@@ -74,7 +74,13 @@ def test_frames_expected():
     assert DINO.estimate(ROW)[0] == 20
     assert replace(DINO, decode=DecodeSpec(fps="all")).estimate(ROW)[0] == 100
     assert replace(DINO, decode=DecodeSpec(stride=7)).estimate(ROW)[0] == 15
-    assert FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224")).estimate(ROW) == (20, 0)
+
+
+def test_sizes_outside_of_the_table_are_guessed_and_said_to_be():
+    unknown = FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224"))
+    frames, size = unknown.estimate(ROW)
+    assert frames == 20 and size > 20 * 14 * 14 * 2 * 768
+    assert not unknown.size_known() and DINO.size_known()
 
 
 def test_rotation_turns_the_size():

@@ -1,5 +1,7 @@
+import contextlib
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,6 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from stages.catalog.content import read_file_item, read_folder_item
+from stages.catalog.ids import path_of
 from stages.decode.client import DecoderClient
 from stages.decode.frames import FrameChunk
 from stages.decode.spec import DecodeRequest, DecodeSpec, Geometry
@@ -17,7 +21,7 @@ from stages.features.backbones.torch_backbone import load_model
 from stages.features.stage import FeaturesStage
 from stages.features.views import ViewsSpec, see
 from stages.features.worker import NO_FRAMES, batches
-from stages.outcome import Done, Rejected, Skipped
+from stages.outcome import Done, MediaError, Rejected, Skipped
 from stages.stage import Limits, MemoryAttempts, WorkContext
 
 ALL = DecodeSpec(fps="all")
@@ -64,8 +68,19 @@ EMPTY, CUT = row("empty", "empty.mp4", 9), row("cut", "cut.mp4", 60)
 IMAGES = row("images", "images", 3, fps=None)
 
 
+def catalogued(root, row):
+    """``row`` with what a catalog says about its file as it is now, unless it says so already."""
+    read = read_folder_item if row["uri"] == "images" else read_file_item
+    found = Path(path_of(str(root), row["uri"])).stat()
+    now = {"bytes": found.st_size, "mtime": found.st_mtime_ns, "digest": "-"}
+    with contextlib.suppress(MediaError):
+        now["digest"] = read(str(root), row["uri"]).digest
+    return {**now, **row}
+
+
 def run(stage, root, rows, path):
     """As the engine drives a worker: keep what is done, discard what is not."""
+    rows = [catalogued(root, row) for row in rows]
     worker = stage.open(WorkContext(str(root), path.parent, limits=Limits(timeout_s=30)))
     writer, outcomes = stage.writer(path, "shard"), []
     try:
@@ -147,6 +162,27 @@ def test_a_bad_video_leaves_no_trace(root, tmp_path):
     assert outcomes[2].error_class in ("truncated", "decode_error")
     _, good = run(STAGE, root, [A, B], tmp_path / "good.tar")
     assert mixed.sha256 == good.sha256
+
+
+def test_a_decoder_that_dies_in_the_middle(root, tmp_path):
+    """What was added before the death goes; the others stay byte for byte."""
+    stage = replace(STAGE, decode=DecodeSpec(fps="all", decoder="tests.stages.features.dying:DyingDecoder"))
+    rows = [A, B, row("again", A["uri"], 11)]
+    outcomes, mixed = run(stage, root, rows, tmp_path / "mixed.tar")
+    assert [type(o) for o in outcomes] == [Done, Rejected, Done]
+    assert outcomes[1].error_class == "crash" and outcomes[1].attempts == Limits().attempts
+    _, good = run(stage, root, [rows[0], rows[2]], tmp_path / "good.tar")
+    assert mixed.sha256 == good.sha256
+
+
+@pytest.mark.parametrize(
+    ("then", "fits"), [({"mtime": 1}, True), ({"mtime": 1, "digest": "0" * 32}, False), ({"bytes": 7}, False)]
+)
+def test_a_file_that_changed_since_it_was_catalogued(root, tmp_path, then, fits):
+    """A row is never applied to another version of its file; a touched file is the same version."""
+    outcomes, _ = run(STAGE, root, [A, B | then, IMAGES | {"digest": "0" * 32}], tmp_path / "c.tar")
+    assert [type(o) for o in outcomes] == [Done, Done if fits else Rejected, Rejected]
+    assert outcomes[2].error_class == "unreadable" and "run again" in outcomes[2].message
 
 
 def test_the_same_bytes_again_and_in_any_company(root, tmp_path):

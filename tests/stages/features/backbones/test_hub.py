@@ -1,3 +1,4 @@
+import hashlib
 import http.server
 import os
 import socket
@@ -7,11 +8,14 @@ import threading
 import time
 
 import pytest
+import torch
 
+from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.hub import download
+from stages.features.backbones.torch_backbone import load_model
 
 FETCH = """
-import sys, time
+import sys, time, timm, huggingface_hub
 from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.hub import hub_file
@@ -60,6 +64,23 @@ def test_an_unreachable_hub_gives_one_sentence_that_helps(tmp_path):
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(b"put there by hand")
     assert fetch(environment, "dino_vits16") == [f"FOUND {target}"]
+
+
+def test_released_weights_are_loaded_from_the_cache(tmp_path, monkeypatch):
+    """A file of the released layout (random content) where the release would lie."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "dinov2_vits14_reg4_pretrain.pth"
+    path.parent.mkdir(parents=True)
+    own = load_model(BackboneSpec(name="dinov2_vits14_reg", weights="random"))[0].state_dict()
+    released = {name: value for name, value in own.items() if name != "reg_token"}
+    released |= {"register_tokens": own["reg_token"], "mask_token": torch.zeros(1, 384)}
+    released["pos_embed"] = torch.cat([torch.ones(1, 1, 384), own["pos_embed"]], dim=1)
+    torch.save(released, path)
+    model, digest = load_model(BackboneSpec(name="dinov2_vits14_reg", weights="hub"))
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    found = model.state_dict()
+    assert torch.equal(found.pop("cls_token"), own.pop("cls_token") + 1)
+    assert found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 
 class Server(http.server.BaseHTTPRequestHandler):

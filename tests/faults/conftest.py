@@ -1,0 +1,52 @@
+"""A corpus and the store of an undisturbed run, shared by the tests and changed by none of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import cli
+from tests.faults.decoders import SLOW
+from tests.media import make_corpus
+
+VIDEOS, FRAMES, PER_SHARD = 8, 6, 2
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight small videos."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "videos", VIDEOS, frames=FRAMES)
+
+
+class Command:
+    """The arguments of a ``features`` run on the corpus with the slow decoder, two videos per shard."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, store: Path, *more: object, runner: str = "local") -> list[object]:
+        options = ["--set", f"layout.shard_videos={PER_SHARD}", "--set", SLOW, "--runner", runner]
+        return cli.features(self.root, store, *options, *more)
+
+
+@pytest.fixture(scope="session")
+def command(corpus: Path) -> Command:
+    return Command(corpus)
+
+
+@pytest.fixture(scope="session")
+def reference(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one undisturbed run with one local worker."""
+    store = tmp_path_factory.mktemp("reference") / "store"
+    cli.run(*command(store))
+    return store
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="tf", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

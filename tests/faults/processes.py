@@ -1,0 +1,108 @@
+"""Runs in the background: watched by what they leave in the store, killed at chosen moments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from tests.cli import RUN, environment
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 90, every: float = 0.002) -> None:
+    """Wait for ``condition``; fails after ``timeout`` seconds, saying ``what`` was waited for."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"no {what} within {timeout:g} s"
+        time.sleep(every)
+
+
+class Run:
+    """A command line running in a session of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: tempfile._TemporaryFileWrapper[bytes]):
+        self.process = process
+        self._output = output
+
+    @property
+    def output(self) -> str:
+        """Standard output and error so far."""
+        return Path(self._output.name).read_text(errors="replace")
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def children(self) -> list[psutil.Process]:
+        """All living descendants."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def commands(self) -> dict[int, str]:
+        """The beginnings of the command lines of all living descendants, by process id."""
+        found = {}
+        for process in self.children():
+            with contextlib.suppress(psutil.Error):
+                found[process.pid] = " ".join(process.cmdline()[:3])
+        return found
+
+    def kill_tree(self) -> None:
+        """SIGKILL for the driver and all its descendants at once, as when a machine goes down."""
+        family = self.children()
+        self.process.kill()
+        self.process.wait()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=30)
+
+    def wait(self, code: int, timeout: float = 240) -> str:
+        """Its output, once it has ended with ``code``."""
+        found = self.process.wait(timeout)
+        assert found == code, f"exit {found} instead of {code}\n{self.output}"
+        return self.output
+
+
+@contextlib.contextmanager
+def started(*args: object, **env: str) -> Iterator[Run]:
+    """``pipelines/run.py`` with ``args`` in the background; nothing of it lives on afterwards."""
+    with tempfile.NamedTemporaryFile() as output:
+        process = subprocess.Popen(
+            [*RUN, *map(str, args)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(**env),
+            start_new_session=True,
+        )
+        run = Run(process, output)
+        try:
+            yield run
+        finally:
+            run.kill_tree()
+            _end_session(process.pid)
+
+
+def _end_session(session: int) -> None:
+    """Kill whatever has lost its parent but still belongs to the run's session."""
+    for process in session_members(session):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def session_members(session: int) -> list[psutil.Process]:
+    """Living processes of a session, however their parents ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
