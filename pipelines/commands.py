@@ -35,13 +35,13 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     """Run the recipe."""
     graph = build(config)
     options = Options(args.limit, args.retry_failed)
-    refuse_unschedulable(make_plan(graph, options), _here(args))
     runner = make_runner(args, config)
+    plan = make_plan(graph, options, record=True)
+    refuse_unschedulable(plan, _here(args))
     record = RunRecord(graph.store, config)
     state, code = "failed", 1
     try:
         output.say(f"run {record.id} on {graph.store}")
-        plan = make_plan(graph, options, record=True)
         _work(plan, runner, output, record)
         totals = finish(graph, runner, complete=args.limit is None)
         code = _verdict(totals, args, output)

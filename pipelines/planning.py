@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cluster.chain import Task, tasks_below
 from cluster.resources import free_bytes
-from pipelines.graph import Graph
+from pipelines.graph import Graph, describe_stage
 from pipelines.reasons import new_artifact_reason
 from stages.artifacts import atomic, shardplan, whole
-from stages.artifacts.layout import Artifact
+from stages.artifacts.layout import Artifact, start
 from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import source_id
 from stages.catalog.listing import list_items
@@ -89,7 +90,7 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     listed = list_items(catalog.data, graph.chain[0].context.data_root)
     if options.limit is not None:
         listed = listed[: options.limit]
-    ledgers = [_ledger(bound.artifact) for bound in graph.chain]
+    ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
     if record:
         _start(graph)
     first, tasks, gone = _plan_first(graph, ledgers[0], listed, options, record)
@@ -103,14 +104,7 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
 
 
-def _ledger(artifact: Artifact) -> Ledger:
-    return Ledger.load(artifact)
-
-
 def _start(graph: Graph) -> None:
-    from pipelines.graph import describe_stage
-    from stages.artifacts.layout import start
-
     if graph.config.data.kind == "sprites":  # the one kind whose files are made by the run itself
         with atomic.store_errors(Path(graph.chain[0].context.data_root)):
             Path(graph.chain[0].context.data_root).mkdir(parents=True, exist_ok=True)
@@ -232,8 +226,6 @@ def _incomplete(above: Ledger, ledger: Ledger) -> list[str]:
 
 def _estimate_all(graph: Graph, level: int, above: Ledger, plan: StagePlan) -> None:
     """Count everything upstream as to do, for an artifact that does not exist yet."""
-    import pyarrow.parquet as pq
-
     stage, source = graph.chain[level].stage, graph.chain[level - 1].artifact
     current = set(above.with_status("done")["video"].to_pylist())
     plan.todo, plan.frames, plan.bytes = len(current), 0, 0

@@ -18,7 +18,7 @@ import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 MAX_BYTES = 64
-"""Longest video id: of a USTAR name's 100 bytes it leaves 36, enough for ``.f00012.photo0.queries_scale.npy``."""
+"""Longest video id: it leaves 36 of a USTAR name's 100 bytes, for ``.f00012.photo0.queries_scale.npy``."""
 MAX_SOURCE_BYTES = 56
 """Longest source id: leaves room for the segment's suffix."""
 

@@ -57,9 +57,7 @@ def test_round_trip(path, segment):
     video = ids.video_id(uri, segment)
     assert ids.split_video(video) == (ids.source_id(uri), segment)
     if "~~" in video:
-        assert (
-            len(path) > ids.MAX_SOURCE_BYTES // 3
-        )  # only ids longer than MAX_SOURCE_BYTES are shortened, at most three per byte
+        assert 3 * len(path) > ids.MAX_SOURCE_BYTES  # only longer ids are shortened; a byte takes up to 3
     else:
         assert ids.uri_of(video) == uri
     assert os.fsencode(ids.path_of("/root", uri)) == os.path.join(b"/root", path)
