@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.artifacts import manifest
@@ -72,7 +74,7 @@ class Task:
         return cls(**json.loads(data))
 
 
-ErrorKind = Literal["", "store", "settings", "repair", "bug"]
+ErrorKind = Literal["", "store", "settings", "damage", "repair", "bug"]
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,21 @@ def items_below(artifact: Artifact, shard: str) -> list[Row]:
     """
     footer = manifest.read_footer(artifact.manifest(shard))
     if artifact.suffix == ".parquet":
-        rows: list[Row] = pq.read_table(artifact.shard(shard)).to_pylist()
+        rows = _table_rows(artifact.shard(shard))
     else:
         rows = [{"video": o["video"], **o["info"]} for o in footer.outcomes if o["status"] == "done"]
     for outcome in footer.outcomes:
         if outcome["status"] != "done" and not outcome.get("info", {}).get("unchanged"):
             why = outcome.get("error_class") or outcome.get("reason")
             rows.append({"video": outcome["video"], UPSTREAM_FAILED: f"{artifact.kind}: {why}"})
+    return rows
+
+
+def _table_rows(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise manifest.damaged(path, error) from error
     return rows
 
 

@@ -40,6 +40,8 @@ class ShardExecutor:
             return Receipt(task.level, task.shard, error=str(error), error_kind="store")
         except SettingsError as error:
             return Receipt(task.level, task.shard, error=str(error), error_kind="settings")
+        except manifest.DamagedError as error:
+            return Receipt(task.level, task.shard, error=str(error), error_kind="damage")
         except RepairRefusedError as error:
             return Receipt(task.level, task.shard, error=str(error), error_kind="repair")
         except Exception as error:  # noqa: BLE001 - reported with its traceback; the run stops with exit code 1

@@ -8,21 +8,24 @@ import inspect
 import re
 from functools import cache
 
+from stages.sprites.spec import Knobs, SpritesSpec
+
 
 @cache
 def field_help(cls: type) -> dict[str, str]:
-    """The first sentence documenting each field of the dataclass ``cls`` and its bases.
+    """The text that documents each field of the dataclass ``cls`` and its bases.
 
-    Understands ``metadata={"help": ...}``, a string under the field, and the ``Attributes:`` section.
+    Understands ``metadata={"help": ...}``, a string under the field, and the ``Attributes:`` section. The
+    knobs of sprites are documented where they are resolved.
     """
-    found: dict[str, str] = {}
+    found: dict[str, str] = dict(field_help(Knobs)) if cls is SpritesSpec else {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
         found |= _section(inspect.getdoc(base) or "")
         found |= _under_fields(base)
     found |= {f.name: f.metadata["help"] for f in dataclasses.fields(cls) if "help" in f.metadata}
-    return {name: _sentence(text) for name, text in found.items()}
+    return {name: _plain(text) for name, text in found.items()}
 
 
 def _section(doc: str) -> dict[str, str]:
@@ -55,7 +58,6 @@ def _under_fields(cls: type) -> dict[str, str]:
     return found
 
 
-def _sentence(text: str) -> str:
-    """The first sentence, on one line, without code quotes."""
-    flat = " ".join(text.replace("``", "").split())
-    return re.split(r"(?<=[a-z0-9)])\. ", flat, maxsplit=1)[0].rstrip(".")
+def _plain(text: str) -> str:
+    """One line without code quotes and without the full stop."""
+    return " ".join(text.replace("`", "").split()).removesuffix(".")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from configs.schema import Config, keys
 from stages.errors import SettingsError
+from stages.features.backbones.table import KNOWN
 
 ACTIONS = ("plan", "status", "verify", "explain", "gc", "du")
 """Flags that each do one thing other than running the recipe; at most one of them may be given."""
@@ -102,7 +104,11 @@ def _epilog() -> str:
         for part in name.split("."):
             value = getattr(value, part)
         default = "" if value in ("", None) else f" [{_shown(value)}]"
-        lines.append(f"  {name + default:<38} {text}".rstrip())
+        lines += textwrap.wrap(
+            text or "-", 108, initial_indent=f"  {name + default:<34} ", subsequent_indent=" " * 37
+        )
+    names = ", ".join(KNOWN)
+    lines += ["", *textwrap.wrap(f"backbones: {names}, any timm name", 108, subsequent_indent=" " * 11)]
     lines += [
         "",
         "exit codes: 0 done, 1 bug, 2 usage or settings, 3 more rejects than --max-failed,",

@@ -17,6 +17,7 @@ from pipelines.output import Output
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.layout import FormatError
+from stages.artifacts.manifest import DamagedError
 from stages.catalog.errors import CatalogError
 from stages.errors import SettingsError
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         return _end(args, output, f"error: {error}", USAGE)
     except (ResourcesError, StoreError) as error:
         return _end(args, output, f"error: {error}", RESOURCES)
-    except RepairRefusedError as error:
+    except (RepairRefusedError, DamagedError) as error:
         return _end(args, output, f"error: {error}", DAMAGED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -89,7 +89,10 @@ def store_folder(config: Config) -> Path:
     store = config.store or os.environ.get("TUBEFLOW_STORE", "") or "~/tubeflow"
     if "://" in store:
         raise SettingsError(f"store={store}: results are written to folders; object stores can only be read")
-    return Path(store).expanduser().absolute()
+    folder = Path(store).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"store={store} is a file: name a folder")
+    return folder
 
 
 def build(config: Config) -> Graph:

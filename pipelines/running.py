@@ -15,6 +15,7 @@ from stages.artifacts import atomic, whole
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.ledger import Ledger, Totals
+from stages.artifacts.manifest import DamagedError
 from stages.errors import SettingsError
 from stages.features.store.locate import open_local
 from stages.stage import FitStage, WorkContext
@@ -40,7 +41,7 @@ def run_plan(plan: Plan, runner: Runner, reporter: Reporter, run_id: str) -> Non
     """Run what the plan holds; a third run in a row starts nothing.
 
     Raises:
-        StoreError, SettingsError, RepairRefusedError: as reported by a worker.
+        StoreError, SettingsError, DamagedError, RepairRefusedError: as reported by a worker.
         RunFailedError: if a worker met a bug; the message holds its traceback.
     """
     graph = plan.graph
@@ -67,6 +68,8 @@ def raise_error(receipt: Receipt) -> None:
             raise StoreError(receipt.error)
         case "settings":
             raise SettingsError(receipt.error)
+        case "damage":
+            raise DamagedError(receipt.error)
         case "repair":
             raise RepairRefusedError(receipt.error)
         case _:

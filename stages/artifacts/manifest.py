@@ -10,11 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from crc32c import crc32c
 
 from stages.artifacts.layout import Artifact
 from stages.outcome import Done, Outcome, Rejected, Skipped
 
 _KEY = b"tubeflow"
+_CHECKSUM_KEY = b"tubeflow.crc32c"
 
 REJECTS_SCHEMA = pa.schema(
     [
@@ -24,6 +26,17 @@ REJECTS_SCHEMA = pa.schema(
         ("attempts", pa.int32()),
     ]
 )
+
+
+class DamagedError(ValueError):
+    """A committed file is missing or is not what was written. The message names it and the remedy."""
+
+
+def damaged(path: Path, why: object) -> DamagedError:
+    """The error for the committed file ``path``."""
+    return DamagedError(
+        f"{path} is damaged: {why}; list all damage with --verify, undo it with --verify --repair"
+    )
 
 
 @dataclass(frozen=True)
@@ -65,8 +78,12 @@ def outcome_entry(outcome: Outcome) -> dict[str, Any]:
 
 def encode(rows: pa.Table, footer: Footer) -> bytes:
     """The manifest file: equal content gives equal bytes."""
-    text = json.dumps(vars(footer), sort_keys=True, separators=(",", ":"))
-    return _parquet(rows.replace_schema_metadata({_KEY: text.encode()}))
+    text = json.dumps(vars(footer), sort_keys=True, separators=(",", ":")).encode()
+    return _parquet(rows.replace_schema_metadata({_KEY: text, _CHECKSUM_KEY: _checksum(text)}))
+
+
+def _checksum(text: bytes) -> bytes:
+    return f"{crc32c(text):08x}".encode()
 
 
 def encode_rejects(outcomes: list[dict[str, Any]]) -> bytes | None:
@@ -80,7 +97,7 @@ def encode_rejects(outcomes: list[dict[str, Any]]) -> bytes | None:
 
 def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", store_schema=True)
+    pq.write_table(table, buffer, compression="zstd", store_schema=True, write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -88,16 +105,32 @@ def read_footer(path: Path) -> Footer:
     """The footer of the manifest at ``path``; reads the file's end only.
 
     Raises:
-        ValueError: if the file is no manifest or is damaged.
+        DamagedError: if the file is no manifest or its footer has changed.
     """
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        return Footer(**json.loads(metadata[_KEY]))
-    except (pa.ArrowInvalid, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no manifest: {error}") from error
+        text = metadata[_KEY]
+        if _checksum(text) != metadata[_CHECKSUM_KEY]:
+            raise damaged(path, "its footer has changed")
+        return Footer(**json.loads(text))
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
 
 
 def read_rows(artifact: Artifact | str | Path, shard: str) -> pa.Table:
-    """The rows of a committed shard's manifest, without the footer."""
+    """The rows of a committed shard's manifest, without the footer.
+
+    Raises:
+        DamagedError: if the rows have changed.
+    """
     found = artifact if isinstance(artifact, Artifact) else Artifact.at(artifact)
-    return pq.read_table(found.manifest(shard), memory_map=False).replace_schema_metadata(None)
+    path = found.manifest(shard)
+    try:
+        rows = pq.read_table(path, memory_map=False, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        raise damaged(path, error) from error
+    return rows.replace_schema_metadata(None)

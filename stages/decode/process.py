@@ -53,6 +53,8 @@ class Child(Link):
         ours, theirs = socket.socketpair()
         super().__init__(ours)
         self._limits = limits
+        self._poll = select.poll()
+        self._poll.register(ours, select.POLLIN)
         self._deadline = 0.0
         self._killed_for: tuple[ErrorClass, str] | None = None
         self.videos = 0
@@ -110,15 +112,16 @@ class Child(Link):
 
     def wait(self) -> None:
         """See `Link.wait`: returns once there is something to read, and ends a child that misbehaves."""
-        while self._killed_for is None:
+        while True:
             if self.stop is not None and self.stop.is_set():
                 raise AbandonedError
             self.watch()
-            if select.select([self.socket], [], [], POLL_S)[0]:
+            if self._killed_for is not None:
+                raise ClosedError
+            if self._poll.poll(POLL_S * 1000):
                 return
             if time.monotonic() > self._deadline:
                 self._end("timeout", f"no sign of life within {self._limits.timeout_s:g} s")
-        raise ClosedError
 
     @property
     def ended(self) -> bool:

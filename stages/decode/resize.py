@@ -25,7 +25,7 @@ Resizer = Callable[[Picture, int, int], Picture]
 
 
 def find_borders(rgb: Picture) -> Box:
-    """The black borders of one uint8 (h, w, 3) frame (SOLV's rule, ``methods.md`` 7.2).
+    """The black borders of one uint8 (h, w, 3) frame (SOLV's rule).
 
     Leading and trailing rows and columns whose mean over the rest is below 1 are borders. An all-black
     frame has none.

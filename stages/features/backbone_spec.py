@@ -31,7 +31,7 @@ class BackboneSpec:
     Fields that mean nothing for a model's family are ignored, and `resolved` takes them out of fingerprints.
 
     Attributes:
-        name: a name of the table (`table.KNOWN`), any timm name, or ``package.module:Class`` (see `build`).
+        name: a name of the table (`table.KNOWN`, listed below), any timm name, or ``package.module:Class``.
         weights: ``hub`` (the released ones), ``random`` (drawn from ``seed``), or the path of a .safetensors
             or .pth file.
         revision: branch, tag or commit of the hub repository of a timm name outside of the table.
@@ -40,7 +40,7 @@ class BackboneSpec:
             token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated).
             CNN: ``tokens``. patchstats: ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
         layer: block of a ViT whose output ``tokens`` and ``cls`` are: 0-based, negative from the end.
-        norm: ``before`` or ``after`` the final layer norm (methods.md 9.1: the grouping methods want before).
+        norm: ``before`` or ``after`` the final layer norm (SOLV and its like take them before).
         stage: feature map of a CNN, 0-based, negative from the end (the deepest one).
         stride: pixels per token of a CNN (strides beyond it become dilations); patch side of patchstats.
             None: the model's own.

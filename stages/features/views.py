@@ -1,7 +1,7 @@
 """Views: the frames of a video seen mirrored, or with other colours and sharpness. Imports no torch.
 
 The random parameters of a photometric view are drawn once per (video, view) and hold for all its frames
-(methods.md 9.2, 9.3), from a seed that depends on nothing but the video's id, the view's name and the spec.
+from a seed that depends on nothing but the video's id, the view's name and the spec.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ViewsSpec:
 
 @dataclass(frozen=True)
 class Photometry:
-    """Parameters of one photometric view: applied in the order grey, jitter, blur (methods.md 3.4 and 5.4).
+    """Parameters of one photometric view: applied in the order grey, jitter, blur (as SMTC and BA train).
 
     Attributes:
         grey: whether colours are replaced by luminance.

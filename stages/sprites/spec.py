@@ -78,9 +78,11 @@ class SpritesSpec:
     """
 
     level: Literal["L0", "L1", "L2", "L3", "L4"] = "L2"
+    """Difficulty: flat; textured; with a moving camera; camouflaged; camouflaged, small, many and moving."""
     count: int = 64
     """Number of clips. More of them extend the set; the others stay the same."""
     seed: int = 0
+    """Other seeds give other clips, the same seed the same bytes."""
     size: tuple[int, int] = (64, 64)
     """Height and width of a frame in pixels; even, at least 16."""
     frames: int = 8

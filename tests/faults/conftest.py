@@ -50,3 +50,13 @@ def short_folder() -> Iterator[Path]:
     """A folder whose path is short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="tf", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def open_folder(corpus: Path) -> Iterator[Path]:
+    """A temporary folder that every user may enter and fill, as the corpus may be entered."""
+    for place in (corpus, *list(corpus.parents)[:2]):
+        place.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="tubeflow-test-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)

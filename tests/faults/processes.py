@@ -47,11 +47,11 @@ class Run:
             return []
 
     def commands(self) -> dict[int, str]:
-        """The beginnings of the command lines of all living descendants, by process id."""
+        """The command lines of all living descendants, by process id."""
         found = {}
         for process in self.children():
             with contextlib.suppress(psutil.Error):
-                found[process.pid] = " ".join(process.cmdline()[:3])
+                found[process.pid] = " ".join(process.cmdline())
         return found
 
     def kill_tree(self) -> None:
@@ -106,3 +106,19 @@ def session_members(session: int) -> list[psutil.Process]:
             if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def run_after(
+    before: Callable[[], None] | None, *args: object, code: int, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """As `tests.cli.run`, in a child that calls ``before`` ahead of everything else."""
+    done = subprocess.run(
+        [*RUN, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment(**env),
+        preexec_fn=before,
+    )
+    assert done.returncode == code, f"exit {done.returncode} instead of {code}\n{done.stdout}\n{done.stderr}"
+    return done

@@ -1,4 +1,4 @@
-"""Position embeddings at other input sizes, resized as the releases of the models do it (methods.md 9.2)."""
+"""Position embeddings at other input sizes, resized as the releases of the models do it."""
 
 from __future__ import annotations
 

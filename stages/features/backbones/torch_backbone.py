@@ -28,7 +28,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""Channel means and deviations of RGB in [0, 1] (methods.md 0.1)."""
+"""Channel means and deviations of RGB in [0, 1]."""
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 RECOMPILE_LIMIT = 256

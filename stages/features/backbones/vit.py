@@ -71,7 +71,7 @@ class VitEncoder(nn.Module):
         Args:
             images: (B, 3, H, W), normalised.
             kept: (n,) or (B, n) int64 row-major positions of the patches that enter the blocks, ascending:
-                SOLV drops the others before the first block (methods.md 2.2). None keeps all.
+                SOLV drops the others before the first block. None keeps all.
 
         Returns:
             ``tokens``, ``keys``, ``queries``: (B, N, D), N = n where patches were dropped; ``cls``: (B, D).

@@ -83,7 +83,7 @@ class Windows:
 
     From the first frame on until every frame up to the last is reached; only the last window, or the only one
     of a short video, may leave the video. With ``centred`` there is one window around every ``hop``-th frame,
-    which leaves the video at both ends (SOLV's windows, `methods.md` 2.4).
+    which leaves the video at both ends (SOLV's windows).
     """
 
     frames: int

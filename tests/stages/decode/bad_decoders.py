@@ -47,7 +47,7 @@ class Short(PyAVDecoder):
     """Gives fewer frames than it was asked for."""
 
     def pictures(self, wanted, size=None):
-        yield from super().pictures(list(wanted)[:-3], size)
+        yield from super().pictures(list(wanted)[: max(1, len(wanted) - 3)], size)
 
 
 class Noisy(PyAVDecoder):
