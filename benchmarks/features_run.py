@@ -3,20 +3,21 @@
     python benchmarks/features_run.py [--runner local|ray] [--model resnet18|patchstats] [--decoder auto|pyav]
                                       [--cores N] [--videos N] [--frames N] [--repeat N] [--write]
 
-**Corpus**: real H.264 files of 640x360, ``--videos`` of ``--frames`` frames (25 per second), all frames sampled,
-ten videos to a shard. **Run**: the catalog and features stages through the project's own runner, into an empty
-store, in this process (local) or on a local Ray started from it. The clock runs from the receipt of the first
-``cores`` feature shards to that of the last: start-up of processes, Ray and models is over by then; probing,
-decoder children, tar writing, checksums, fsync and commits of all shards that follow are in it. **Bare loops**: in
-one process per core, as many worker processes as the run has: decode, resize, batches of the same size through the
-same backbone, results dropped. Two of them: *decoder in process* is the project's decoder (with its proof of every
-frame) without the child process; *plain library* is decord or PyAV called as their manuals say, nothing proven.
+**Corpus**: real H.264 files of 640x360, ``--videos`` of ``--frames`` frames (25 per second), all of them
+sampled, ten videos to a shard. **Run**: the catalog and features stages through the project's own runner,
+into an empty store, in this process (local) or on a local Ray started from it. The clock runs from the
+receipt of the first ``cores`` feature shards to that of the last: start-up of processes, Ray and models
+is over by then; probing, decoder children, tar writing, checksums, fsync and commits of the shards that
+follow are in it. **Bare loops**: in as many processes as the run has workers; decode, resize, batches of
+the same size through the same backbone, results dropped. Two of them: *decoder in process* is the
+project's decoder (with its proof of every frame) without the child process; *plain library* is decord
+(which ``auto`` prefers) or PyAV, called as their manuals say, nothing proven.
 
-**Fairness**: everything, children and Ray's own processes included, is bound to ``--cores`` cores (default 1) and
-one thread each, so that a decoder child beside its parent is no extra core. A run stands between two bare loops of
-each kind; ratios are the run over the mean of the two, and the median over ``--repeat`` runs is shown. On a machine
-that others use, a run with more processes gets a larger share of the core: the CPU seconds per frame, of all
-processes, tell what wall-clock time can't.
+**Fairness**: everything, children and Ray's own processes included, is bound to ``--cores`` cores
+(default 1) and to one thread each, so that a decoder child beside its parent is no extra core. Each run
+stands between two bare loops of each kind; a ratio is the run over the mean of the two, and the median
+over ``--repeat`` runs is held against the target. On a machine that others use, more processes get a
+larger share of the core, so CPU seconds per frame, over all processes of the run, are given as well.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ MODELS = {
 PER_SHARD = 10
 HEIGHT, WIDTH, FPS = 360, 640, 25
 DISTINCT = 8
+PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class Bare:
     def speed(self, loop: str, paths: list[str]) -> Speed:
         for number, orders in enumerate(self._orders):
             orders.put((loop, paths[number :: len(self._orders)]))
-        answers = [self._answers.get() for _ in self._orders]
+        answers = [self._answers.get(timeout=PATIENCE_S) for _ in self._orders]
         frames = sum(a[0] for a in answers)
         fps = sum(a[0] / a[1] for a in answers)
         share = 1 - sum(a[3] for a in answers) / sum(a[1] for a in answers)

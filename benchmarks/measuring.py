@@ -1,7 +1,7 @@
 """What the benchmarks share: the machine in words, children and their peak memory, rows of ``RESULTS.md``.
 
-Imports the standard library only: a benchmark that measures a child's memory must be small itself, because the
-kernel counts the pages that a child shared with its parent before ``exec`` as the child's.
+Imports the standard library only: a benchmark that measures a child's memory must be small itself, because
+the kernel counts the pages that a child shared with its parent before ``exec`` as the child's.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python benchmarks/plan.py [--rows N] [--repeat N] [--write]
 
-A corpus of that many tiny files is listed and planned as a run does it, and its catalog and features are
-committed through the project's own writers in shards of 64 videos (one small frame each); only the probing and
-the backbone are left out. Then ``pipelines/run.py features --plan`` runs as a user runs it, with the consolidated
-index there. The store is built in a process of its own, because a measured child must have a small parent.
+A corpus of that many empty files is listed and planned as a run does it, and its catalog and features are
+committed through the project's own writers in shards of 64 videos (one small frame each); only probing
+and the backbone are left out. Then ``pipelines/run.py features --plan`` runs as a user runs it, with the
+consolidated index there. The store is built in a process of its own, because a measured child needs a
+small parent.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-import pyarrow as pa
 
 from cluster.chain import Task, tasks_below
 from cluster.execute import shard_digest
@@ -76,8 +75,8 @@ def _check_shard(level: int, artifact: Artifact, shard: str) -> Damage | None:
     try:
         footer = manifest.read_footer(artifact.manifest(shard))
         rows = manifest.read_rows(artifact, shard)
-    except (ValueError, OSError, pa.ArrowInvalid) as error:
-        return Damage(level, shard, f"its manifest is damaged: {error}")
+    except (manifest.DamagedError, OSError):
+        return Damage(level, shard, f"its manifest is damaged: {artifact.manifest(shard)}")
     path = artifact.shard(shard)
     try:
         size = path.stat().st_size

@@ -1,7 +1,7 @@
 """The process that decodes: ``python -m stages.decode.child SOCKET LIFE MEMORY_MB``.
 
-It may crash, hang or grow without harm to its parent. It imports neither torch nor ray, works in one thread,
-and ends when its parent ends.
+It may crash, hang or grow without harm to its parent. It imports neither torch nor ray, decodes in one thread
+(another one only sends), and ends when its parent ends.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
-from stages.decode.decoders.base import DecoderUnavailableError
+from stages.decode.decoders.base import DecoderUnavailableError, Picture
 from stages.decode.protocol import ClosedError, Link
 from stages.decode.source import Source, identity, probe
 from stages.decode.spec import DecodeRequest
@@ -34,13 +36,26 @@ class Worker:
         self._link = link
         self._source: Source | None = None
         self._ticked = 0.0
+        self._sender = ThreadPoolExecutor(1, "sender")
+        self._sending: Future[None] | None = None
+
+    def send(self, header: Any, array: Picture | None = None) -> Future[None]:
+        """Send one message while work goes on; waits for the message before, so one is under way.
+
+        Raises:
+            ClosedError: if the parent is gone.
+        """
+        if self._sending is not None:
+            self._sending.result()
+        self._sending = self._sender.submit(self._link.send, header, array)
+        return self._sending
 
     def tick(self) -> None:
-        """Tell the parent that work goes on."""
+        """Tell the parent that work goes on, unless it has something to read anyway."""
         now = time.monotonic()
-        if now - self._ticked > TICK_S:
+        if now - self._ticked > TICK_S and (self._sending is None or self._sending.done()):
             self._ticked = now
-            self._link.send(("tick",))
+            self.send(("tick",))
 
     def serve(self) -> None:
         """Answer requests until the parent closes the socket."""
@@ -49,20 +64,20 @@ class Worker:
             self._ticked = time.monotonic()
             try:
                 if order == "probe":
-                    self._link.send(("end", probe(arguments[0], self.tick)))
+                    self.send(("end", probe(arguments[0], self.tick)))
                 else:
                     self._decode(*arguments)
             except MediaError as error:
-                self._link.send(("error", error.error_class, error.message))
+                self.send(("error", error.error_class, error.message))
             except DecoderUnavailableError as error:
-                self._link.send(("unavailable", str(error)))
+                self.send(("unavailable", str(error)))
 
     def _decode(self, request: DecodeRequest, skip: int) -> None:
         source = self._open(request.path, request.spec.decoder, request.clock)
         for number, chunk in enumerate(source.chunks(request)):
             if number >= skip:
-                self._link.send(("chunk", chunk.index, chunk.pts, chunk.rgb.shape), chunk.rgb)
-        self._link.send(("end", {"decoder": source.decoder.used}))
+                self.send(("chunk", chunk.index, chunk.pts, chunk.rgb.shape), chunk.rgb)
+        self.send(("end", {"decoder": source.decoder.used}))
 
     def _open(self, path: str, decoder: str, clock: float | None) -> Source:
         if self._source is None or self._source.identity != identity(path, decoder, clock):
@@ -90,17 +105,19 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = (memory_mb + SLACK_MB) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
-    link = Link(socket.socket(fileno=end))
+    worker = Worker(Link(socket.socket(fileno=end)))
 
     def last_words(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
         if kind is not ClosedError:
-            link.send(("failed", "memory" if issubclass(kind, MemoryError) else "crash", kind.__name__))
+            worker.send(
+                ("failed", "memory" if issubclass(kind, MemoryError) else "crash", kind.__name__)
+            ).result()
 
     sys.excepthook = last_words
-    link.send(("ready",))
+    worker.send(("ready",))
     # from here on whatever libraries print is noise
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    Worker(link).serve()
+    worker.serve()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Views: the frames of a video seen mirrored, or with other colours and sharpness. Imports no torch.
 
-The random parameters of a photometric view are drawn once per (video, view) and hold for all its frames
+The random parameters of a photometric view are drawn once per (video, view) and hold for all its frames,
 from a seed that depends on nothing but the video's id, the view's name and the spec.
 """
 

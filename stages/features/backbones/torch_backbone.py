@@ -39,7 +39,7 @@ class TorchBackbone:
 
     Args:
         spec: a resolved spec of a table or timm name.
-        device: ``cpu``, ``cuda`` or ``cuda:<n>``.
+        device: ``cpu``, ``cuda``, ``cuda:<n>``, or ``auto`` for a GPU where there is one.
         threads: CPU threads of a forward pass, the same for every worker since they change the last bits.
 
     Raises:
@@ -129,12 +129,14 @@ def _timm_name(spec: BackboneSpec) -> str:
 
 
 def _device(device: str, spec: BackboneSpec) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise SettingsError(f"device {device!r} is unknown: choose cpu, cuda or cuda:<n>") from error
+        raise SettingsError(f"run.device={device} is unknown: choose cpu, cuda, cuda:<n> or auto") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {device}: this machine has no usable GPU; choose cpu")
+        raise SettingsError(f"run.device={device}: this machine has no usable GPU; choose cpu")
     if chosen.type == "cpu" and spec.precision == "fp16":
         raise SettingsError("backbone.precision=fp16 needs a GPU: choose fp32 or bf16, or another device")
     return chosen

@@ -103,6 +103,13 @@ def test_on_a_gpu(plain, frames, precision):
     assert backbone.extract(frames)["tokens"].tobytes() == found.tobytes()
 
 
+def test_auto_takes_what_there_is():
+    backbone = build(spec(), "auto")
+    assert backbone.device.type == ("cuda" if GPU else "cpu")
+    with pytest.raises(SettingsError, match="run.device=tpu-7 is unknown"):
+        build(spec(), "tpu-7")
+
+
 @pytest.mark.skipif(GPU, reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there():
     with pytest.raises(SettingsError, match="no usable GPU"):
