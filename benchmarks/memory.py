@@ -1,6 +1,6 @@
-"""Peak memory of a worker for a 10-minute 1080p file against a 1-minute one: the parent and its decoder child.
+"""Peak memory of a worker for a 10-minute 1080p file against a 1-minute one: the parent and its decoder.
 
-    python benchmarks/memory.py [--write]
+    python benchmarks/memory.py [--decoder auto|pyav] [--write]
 
 Two real H.264 files of 1920x1080 at 25 frames per second: a minute of moving picture (encoded ultrafast), and
 the same packets ten times over with their times moved on. Each goes through a whole run of `features` with
@@ -32,7 +32,7 @@ RATE = 25
 
 
 def write_minute(path: Path) -> None:
-    """A minute of a gradient with a drifting block: cheap to encode, with something to decode in each frame."""
+    """A minute of a gradient with a drifting block: cheap to encode, something to decode in each frame."""
     import av
     import numpy as np
 
@@ -90,7 +90,7 @@ def watch_children(peak: dict[str, int], ended: threading.Event) -> None:
             peak["child"] = max([peak["child"], *(high_water(int(pid)) for pid in pids)])
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, decoder: str) -> None:
     """A whole run in this process; prints the peaks and what was stored."""
     from pipelines.cli import main as run
 
@@ -98,17 +98,16 @@ def work(folder: Path) -> None:
     watcher = threading.Thread(target=watch_children, args=(peak, ended))
     watcher.start()
     with tempfile.TemporaryDirectory(prefix="tubeflow-benchmark-") as store:
-        code = run(
-            ["features", "--set", f"data.root={folder}", "--set", f"store={store}", "--runner", "local"]
-            + ["--set", "decode.fps=5", "--json"]
-        )
+        settings = [f"data.root={folder}", f"store={store}", "decode.fps=5", f"decode.decoder={decoder}"]
+        flags = [part for setting in settings for part in ("--set", setting)]
+        code = run(["features", *flags, "--runner", "local", "--json"])
     ended.set()
     watcher.join()
     print("\n" + json.dumps({"code": code, "worker": high_water(os.getpid()), "decoder": peak["child"]}))
 
 
-def measure(folder: Path) -> dict[str, int]:
-    ended = child([sys.executable, __file__, "--work", str(folder)])
+def measure(folder: Path, decoder: str) -> dict[str, int]:
+    ended = child([sys.executable, __file__, "--work", str(folder), "--decoder", decoder])
     told, _, last = ended.output.rstrip().rpartition("\n")
     found = json.loads(last)
     totals = json.loads(told[told.index("{") : told.rindex("}") + 1])["totals"]["features"]
@@ -119,9 +118,10 @@ def measure(folder: Path) -> dict[str, int]:
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--work", metavar="FOLDER", help="only run on the folder, in this process")
+    arguments.add_argument("--decoder", choices=("auto", "pyav"), default="auto")
     args = arguments.parse_args()
     if args.work:
-        work(Path(args.work))
+        work(Path(args.work), args.decoder)
         return 0
     about = {"machine": machine()}
     began = time.perf_counter()
@@ -131,7 +131,7 @@ def main() -> int:
             path.parent.mkdir()
             write()
         about["files"] = f"written in {time.perf_counter() - began:.0f} s"
-        one, ten = measure(short.parent), measure(long.parent)
+        one, ten = (measure(path.parent, args.decoder) for path in (short, long))
     assert ten["frames"] == LONG * one["frames"], (one, ten)
     figures = []
     for part in ("worker", "decoder"):
@@ -139,7 +139,7 @@ def main() -> int:
         value = f"{ratio:.3f} ({ten[part] / 2**20:.0f} / {one[part] / 2**20:.0f} MiB)"
         figures.append(Figure(f"peak RSS of the {part}, 10 minutes / 1", value, f"<= {MOST}", ratio <= MOST))
     about["frames"] = f"{ten['frames']} and {one['frames']}, in {ten['seconds']} and {one['seconds']} s"
-    show("memory of a worker, 1080p", figures, about, args.write)
+    show(f"memory of a worker, 1080p, decoder {args.decoder}", figures, about, args.write)
     return 0
 
 

@@ -23,9 +23,10 @@ from cluster.resources import ResourcesError
 from stages.errors import SettingsError
 from stages.stage import FitStage, WorkContext
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own log files still have everything
+if "ray" not in sys.modules:  # it reads these once; changed later, its two sides would disagree
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own log files still have everything
 
 try:
     import ray

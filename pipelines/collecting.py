@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,18 @@ def collect(store: Path, remove: bool, output: Output) -> int:
     Raises:
         SettingsError: while a run's heartbeat is younger than ten minutes.
     """
+    found = [*_temporaries(store), *(left for artifact in artifacts(store) for left in _leftovers(artifact))]
+    # after the listing: a run that has made any of it had its record written before
     alive = [run for run in all_runs(store) if run.alive]
     if alive:
         raise SettingsError(
             f"run {alive[0].status['run']} was alive {alive[0].age_s:.0f} s ago: nothing is collected until "
             f"it has ended, or {STALE_S / 60:.0f} minutes after its last sign of life"
         )
-    found = [leftover for artifact in artifacts(store) for leftover in _leftovers(artifact)]
     for leftover in found:
         if remove:
             with atomic.store_errors(leftover.path):
-                leftover.path.unlink(missing_ok=True)
+                _remove(leftover.path)
         output.say(f"{human_bytes(leftover.bytes):>10}  {leftover.path}  ({leftover.why})")
     total = sum(leftover.bytes for leftover in found)
     verb = "removed" if remove else "would be removed (repeat with --yes)"
@@ -57,10 +59,22 @@ def artifacts(store: Path) -> Iterator[Path]:
         yield path.parent
 
 
+def _temporaries(store: Path) -> Iterator[Leftover]:
+    """Hidden files, and folders of half-made whole stages, in records of runs and in artifacts."""
+    for folder in [*store.glob("runs/*"), *store.glob("*/*-" + "[0-9a-f]" * 8)]:
+        for path in sorted(folder.rglob(".*" + atomic.TEMP_SUFFIX)):
+            within = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+            yield Leftover(path, "temporary file of a killed run", sum(p.stat().st_size for p in within))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _leftovers(root: Path) -> Iterator[Leftover]:
-    for path in root.rglob(".*" + atomic.TEMP_SUFFIX):
-        if path.is_file():
-            yield Leftover(path, "temporary file of a killed run", path.stat().st_size)
     try:
         artifact = Artifact.at(root)
     except (FormatError, KeyError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,11 +54,27 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def open_corpus(corpus: Path) -> Iterator[Path]:
+    """A copy of the corpus (same modification times) that every user can read."""
+    with open_temporary() as folder:
+        shutil.copytree(corpus, folder / "videos", copy_function=shutil.copy2)
+        yield folder / "videos"
+
+
 @pytest.fixture
-def open_folder(corpus: Path) -> Iterator[Path]:
-    """A temporary folder that every user may enter and fill, as the corpus may be entered."""
-    for place in (corpus, *list(corpus.parents)[:2]):
-        place.chmod(0o755)
-    with tempfile.TemporaryDirectory(prefix="tubeflow-test-") as folder:
-        Path(folder).chmod(0o777)
-        yield Path(folder)
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user may fill."""
+    with open_temporary() as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def open_temporary() -> Iterator[Path]:
+    """As `open_folder`; pytest's own folders are closed to other users."""
+    with tempfile.TemporaryDirectory(prefix="tubeflow-test-") as name:
+        folder = Path(name)
+        (folder / "home").mkdir()
+        for place in (folder, folder / "home"):
+            place.chmod(0o777)
+        yield folder

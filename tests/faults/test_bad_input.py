@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -16,9 +17,9 @@ from stages.catalog.ids import source_id, uri_from_path
 from stages.features.store.reader import FeatureStore
 from stages.outcome import ERROR_CLASSES
 from tests import cli
-from tests.faults.processes import run_after
+from tests.faults.conftest import open_temporary
 from tests.faults.stores import artifact, ledger, outcomes
-from tests.faults.users import another_user
+from tests.faults.users import run_as_another
 from tests.media import make_video
 
 FRAMES = 4
@@ -69,31 +70,24 @@ def make_sized(path: Path, height: int, width: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[object]]:
+def ran() -> Iterator[tuple[Path, Path, list[object]]]:
     """(root, store, command) of a run over all of it, by someone who may not read everything."""
-    folder = tmp_path_factory.mktemp("bad")
-    for place in (folder, folder.parent):
-        place.chmod(0o755)
-    root, store = folder / "videos", folder / "store"
-    good = make_video(root / "plain.mp4", FRAMES)
-    for name in GOOD_NAMES:
-        path = os.path.join(os.fsencode(root), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        shutil.copyfile(os.fsencode(good), path)
-    os.link(good, root / "hard_link.mp4")
-    (root / "soft_link.mp4").symlink_to("plain.mp4")
-    make_bad(root, good)
-    for name, size in SIZES.items():
-        make_sized(root / name, *size)
-    store.mkdir()
-    store.chmod(0o777)
-    (folder / "home").mkdir(mode=0o777)
-    command = cli.features(root, store, "--runner", "local", "--set", "layout.shard_videos=16")
-    command += ["--max-failed", "40%"]
-    env = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "home")}
-    (folder / "home").chmod(0o777)
-    run_after(another_user(), *command, code=0, **env)
-    return root, store, command
+    with open_temporary() as folder:
+        root, store = folder / "videos", folder / "store"
+        good = make_video(root / "plain.mp4", FRAMES)
+        for name in GOOD_NAMES:
+            path = os.path.join(os.fsencode(root), name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            shutil.copyfile(os.fsencode(good), path)
+        os.link(good, root / "hard_link.mp4")
+        (root / "soft_link.mp4").symlink_to("plain.mp4")
+        make_bad(root, good)
+        for name, size in SIZES.items():
+            make_sized(root / name, *size)
+        command = cli.features(root, store, "--runner", "local", "--set", "layout.shard_videos=16")
+        command += ["--max-failed", "40%"]
+        run_as_another(folder, *command, code=0)
+        yield root, store, command
 
 
 def make_bad(root: Path, good: Path) -> None:
@@ -178,9 +172,8 @@ def test_nothing_disappears(ran: tuple) -> None:
     assert catalog.keys() == features.keys()
     assert catalog["data@unknown"][0] == "skipped"
     assert "notes@txt" not in catalog
-    assert {status for status, _ in features.values()} == {"done", "skipped", "rejected"} - (
-        set() if any(status == "rejected" for status, _ in features.values()) else {"rejected"}
-    )
+    for video, (status, _) in catalog.items():
+        assert status == "done" or features[video] == ("skipped", None), video
     assert ledger(store, "features").totals().done == len(GOOD_NAMES) + len(SIZES) + 3
 
 
@@ -192,7 +185,6 @@ def test_a_directory_loop_is_walked_once(ran: tuple) -> None:
 
 def test_explain_finds_odd_names(ran: tuple) -> None:
     root, _, command = ran
-    for name in ("with spaces.mp4", "quote'\".mp4", "日本語-ümlaut.mp4", str(root / "with spaces.mp4"), LONG):
+    for name in ("日本語-ümlaut.mp4", str(root / "quote'\".mp4"), LONG):
         assert "features: done" in cli.run(*command, "--explain", name).stdout, name
     assert "features: done" in cli.run(*command, "--explain=-leading-dash.mp4").stdout
-    assert "(empty_file, 1 attempts)" in cli.run(*command, "--explain", "zero.mp4").stdout

@@ -14,7 +14,7 @@ from tests import cli
 from tests.faults.conftest import Command
 from tests.faults.processes import run_after
 from tests.faults.stores import leftovers, manifests, marks, unchanged
-from tests.faults.users import another_user
+from tests.faults.users import run_as_another
 
 CATALOG_FITS = 16 * 1024
 """Bytes: more than a catalog shard or a record of a run, less than a shard of features."""
@@ -75,10 +75,10 @@ def test_a_disk_that_fills_up(command: Command, reference: Path, small_disk: Pat
 
 
 @pytest.fixture
-def locked(command: Command, open_folder: Path) -> Iterator[Path]:
-    """A complete store in which nothing may be written any more."""
+def locked(open_corpus: Path, open_folder: Path) -> Iterator[Path]:
+    """The store of a run over half the corpus, in which nothing may be written any more."""
     store = open_folder / "store"
-    cli.run(*command(store), "--limit", 4)
+    run_as_another(open_folder, *Command(open_corpus)(store), "--limit", 4, code=0)
     folders = [store, *(path for path in store.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
@@ -87,28 +87,24 @@ def locked(command: Command, open_folder: Path) -> Iterator[Path]:
         folder.chmod(0o755)
 
 
-def test_a_read_only_store(command: Command, locked: Path, open_folder: Path) -> None:
+def test_a_read_only_store(open_corpus: Path, open_folder: Path, locked: Path) -> None:
     """A run ends with exit 5 and the path; looking at the store works."""
-    env = {"HOME": str(open_folder), "TMPDIR": str(open_folder)}
-    user, before = another_user(), marks(locked)
-    failed = run_after(user, *command(locked), code=5, **env)
+    command, before = Command(open_corpus)(locked), marks(locked)
+    failed = run_as_another(open_folder, *command, code=5)
     assert f"can't write {locked}" in failed.stderr
     assert "bytes needed" in failed.stderr
-    planned = run_after(user, *command(locked), "--plan", code=0, **env)
-    assert "4 files new" in planned.stdout
+    assert "4 files new" in run_as_another(open_folder, *command, "--plan", code=0).stdout
     for look in ("--verify", "--du", "--status", "--gc"):
-        run_after(user, *command(locked), look, code=0, **env)
+        run_as_another(open_folder, *command, look, code=0)
     assert unchanged(before, locked)
 
 
-def test_a_store_that_cannot_be_made(command: Command, open_folder: Path) -> None:
+def test_a_store_that_cannot_be_made(open_corpus: Path, open_folder: Path) -> None:
     (open_folder / "locked").mkdir(mode=0o555)
     store = open_folder / "locked" / "store"
-    env = {"HOME": str(open_folder), "TMPDIR": str(open_folder)}
-    failed = run_after(another_user(), *command(store), code=5, **env)
-    assert f"can't write {store}" in failed.stderr
-    planned = run_after(another_user(), *command(store), "--plan", code=0, **env)
-    assert "first time" in planned.stdout
+    command = Command(open_corpus)(store)
+    assert f"can't write {store}" in run_as_another(open_folder, *command, code=5).stderr
+    assert "first time" in run_as_another(open_folder, *command, "--plan", code=0).stdout
 
 
 def test_a_store_that_is_a_file(command: Command, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.faults.processes import run_after
 from tests.outside import PROJECT
 
 NOBODY = 65534
@@ -25,6 +27,12 @@ def another_user() -> Callable[[], None] | None:
     if os.geteuid() != 0:
         return None
     return _be_nobody if _open_to_all(Path(sys.executable)) and _open_to_all(PROJECT) else _be_ordinary
+
+
+def run_as_another(folder: Path, *args: object, code: int) -> subprocess.CompletedProcess[str]:
+    """`pipelines/run.py` by a user whose home is ``folder / "home"``."""
+    home = str(folder / "home")
+    return run_after(another_user(), *args, code=code, HOME=home, TMPDIR=home)
 
 
 def _open_to_all(path: Path) -> bool:

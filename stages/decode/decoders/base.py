@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.decode.timeline import Timeline
+from stages.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 """uint8 (h, w, 3): one upright RGB frame."""
 
 
-class DecoderUnavailableError(Exception):
+class DecoderUnavailableError(SettingsError):
     """The configuration asks for a decoder that can't be had here: not the video's fault."""
 
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from cluster import on_ray
+from cluster.chain import Task
+from cluster.local import LocalRunner
+from cluster.on_ray import RayRunner
+from cluster.resources import ResourcesError
+from stages.stage import WorkContext
+from tests.cluster.test_local import content, tasks
+from tests.cluster.toy import ToyFit, make_chain
+
+WORK = ("a,b,c", "bad,d", "skip,e,f", "g,kill", "h")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    """One Ray for all tests here; runners find it initialised and leave it alone."""
+    on_ray._connect(None, 4)
+    yield
+    on_ray.ray.shutdown()
+
+
+def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path):
+    """Three stages, four workers, one of which is killed on the way."""
+    found = []
+    for name, runner in (("ray", RayRunner(4)), ("local", LocalRunner(2))):
+        folder = tmp_path / name
+        folder.mkdir()
+        chain = make_chain(folder, "abc")
+        receipts = list(runner.run(chain, tasks(*WORK), "run"))
+        assert [r.error for r in receipts if r.error] == []
+        assert sum(r.done for r in receipts if r.level == 2) == 9
+        found.append((content(chain), sorted((r.level, r.shard) for r in receipts)))
+    (on_ray_files, on_ray_receipts), (local_files, local_receipts) = found
+    assert on_ray_receipts == local_receipts
+    assert [name for name in local_files if on_ray_files.get(name) != local_files[name]] == []
+    assert len(on_ray_files) == len(local_files)
+
+
+def test_work_left_at_a_later_stage_starts_no_earlier_one(tmp_path):
+    chain = make_chain(tmp_path, "ab")
+    list(LocalRunner().run(chain[:1], tasks("a,b"), "run"))
+    (tmp_path / "closed-a").unlink()
+    rest = [Task(1, "000000-00", upstream="000000", start=0, stop=2)]
+    receipts = list(RayRunner(2).run(chain, rest, "run"))
+    assert [(r.level, r.shard, r.done) for r in receipts] == [(1, "000000-00", 2)]
+
+
+def test_what_must_stop_the_run_arrives(tmp_path):
+    chain = make_chain(tmp_path, "ab")
+    receipts = list(RayRunner(2).run(chain, tasks("a,bug"), "run"))
+    assert [r.error_kind for r in receipts] == ["bug"]
+    assert "ZeroDivisionError" in receipts[0].error
+
+
+def test_more_workers_than_cpus_are_refused(tmp_path):
+    with pytest.raises(ResourcesError, match="64 workers need 64 CPUs, the cluster has 4"):
+        list(RayRunner(64).run(make_chain(tmp_path), tasks("a"), "run"))
+    with pytest.raises(ResourcesError, match="GPUs, the cluster has 0"):
+        list(RayRunner(2, gpus=0.5).run(make_chain(tmp_path), tasks("a"), "run"))
+
+
+def test_a_node_that_does_not_see_the_data_is_named(tmp_path):
+    (bound,) = make_chain(tmp_path, "a")
+    elsewhere = type(bound)(bound.stage, bound.artifact, WorkContext("/nowhere/at/all", tmp_path))
+    with pytest.raises(ResourcesError, match=r"node .* doesn't see /nowhere/at/all"):
+        list(RayRunner(1).run((elsewhere,), tasks("a"), "run"))
+
+
+def test_a_fit_stage_runs_on_ray_train(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    RayRunner(1).fit(ToyFit(), [tmp_path / "in"], folder, WorkContext(str(tmp_path), tmp_path))
+    inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
+    assert inputs == "['in']"
+    assert int(pid) != os.getpid()
