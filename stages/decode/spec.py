@@ -23,8 +23,8 @@ class DecodeSpec:
     decoder: str = "auto"
     """``auto``, ``decord``, ``pyav``, ``images`` or ``package.module:Class``.
 
-    ``auto`` is decord where it opens the file and agrees with the demuxed stream, PyAV elsewhere. A folder
-    is always read by ``images``, except by a registered class.
+    ``auto`` is decord where it opens the file, agrees with the demuxed stream and can't outgrow its memory,
+    PyAV elsewhere. A folder is always read by ``images``, except by a registered class.
     """
     fps: float | Literal["all"] = 5.0
     """Sampled frames per second of presentation time; ``all`` keeps every frame."""

@@ -74,6 +74,12 @@ def test_precedence(tmp_path):
     assert config.data.kind == "sprites"  # the recipe wins over the schema
 
 
+def test_groups_follow_the_choice_and_give_way_to_settings():
+    assert compose("features").decode.fps == 5
+    assert compose("features", assignments=["data.kind=davis"]).decode.fps == "all"
+    assert compose("features", assignments=["data.kind=davis", "decode.fps=2"]).decode.fps == 2
+
+
 def test_bad_files_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="can't read"):
         compose("features", [str(tmp_path / "absent.yaml")])

@@ -4,10 +4,14 @@ decord decodes in a thread of its own, hides the times of what it has decoded, c
 of the frame before, and repeats that frame where an edit list cuts. Its count of recovered frames
 (``fault_tol``) sees only some of it. So every picture it gives is sent on only after PyAV has decoded the
 packets of the same frame intact at the frame's presentation time.
+
+It also has no bound on how far it decodes ahead: whenever its thread falls behind, the caller pushes more
+packets, and all of them become pictures in memory. So ``auto`` gives it only files small enough for that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +26,9 @@ from stages.outcome import MediaError
 
 TOLERANCE = 2.0
 """Mean absolute difference of 8-bit values up to which decord's first picture agrees with PyAV's."""
+
+AHEAD_BYTES = 1 << 30
+"""``auto`` leaves a file to PyAV if all its pictures together would take more than this."""
 
 
 class DecordFailedError(Exception):
@@ -87,6 +94,8 @@ def _first_line(error: Exception) -> str:
 class AutoDecoder:
     """decord where it agrees with the demuxed stream and with PyAV, PyAV elsewhere; see `Decoder`."""
 
+    ahead_bytes: float = AHEAD_BYTES
+
     def __init__(self, path: str, clock: float | None, tick: Tick) -> None:
         self._path = path
         self._pyav = PyAVDecoder(path, clock, tick)
@@ -119,8 +128,10 @@ class AutoDecoder:
     def _proven(self, wanted: Sequence[int], size: tuple[int, int] | None) -> Iterator[Picture]:
         if not len(wanted):
             return
-        reader = Reader(self._path, self.timeline(), size)
         first = next(self._pyav.pictures(wanted[:1], size))
+        if first.nbytes * len(self.timeline()) > self.ahead_bytes:
+            raise DecordFailedError("its decoding ahead could take too much memory")
+        reader = Reader(self._path, self.timeline(), size)
         for index, _ in self._pyav.frames(wanted, proof=True):
             picture = reader.picture(index)
             if index == wanted[0] and not _agree(picture, first):
@@ -137,6 +148,8 @@ class AutoDecoder:
 
 class DecordDecoder(AutoDecoder):
     """decord or nothing: where it fails, the video is rejected."""
+
+    ahead_bytes = math.inf
 
     def _instead(
         self, wanted: Sequence[int], size: tuple[int, int] | None, error: Exception

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from stages.decode.decoders.decord_ import AutoDecoder
 from stages.outcome import MediaError
 from tests.stages.decode.media import by_pyav, collect, damaged, packets_of, remuxed, request, write_video
 
@@ -112,3 +113,12 @@ def test_truncated_with_its_index_in_front(client, tmp_path):
         with pytest.raises(MediaError) as caught:
             collect(client, request(path))
         assert caught.value.error_class == "truncated"
+
+
+def test_decord_is_not_given_what_it_could_hoard(clean, monkeypatch):
+    """decord decodes ahead without a bound: ``auto`` gives it no file whose pictures would not fit."""
+    pytest.importorskip("decord", reason="needs decord")
+    for ahead, used in ((60 * 96 * 128 * 3, "decord"), (60 * 96 * 128 * 3 - 1, "pyav")):
+        monkeypatch.setattr(AutoDecoder, "ahead_bytes", ahead)
+        decoder = AutoDecoder(clean, None, lambda: None)
+        assert len(list(decoder.pictures(range(60)))) == 60 and decoder.used == used
