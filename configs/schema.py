@@ -56,7 +56,7 @@ class RunConfig:
     device: str = option("auto", "cpu, cuda or auto")
     threads: int = option(1, "torch threads of one worker; add workers instead")
     gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
-    timeout_s: float = option(60.0, "longest wait for the next frames of a decoder, in seconds")
+    timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
     attempts: int = option(2, "decoders that may fail on one video before it is rejected")
     recycle_videos: int = option(64, "videos after which a decoder process is replaced")

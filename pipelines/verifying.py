@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-
 from cluster.chain import Task, tasks_below
 from cluster.execute import shard_digest
 from pipelines.graph import Graph

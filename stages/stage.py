@@ -108,7 +108,7 @@ class Limits:
     """Bounds on one decoder child. They decide when to give up, never what a result looks like."""
 
     timeout_s: float = 60.0
-    """Longest wait, in seconds, for the next chunk of frames (or for a probe's answer)."""
+    """Longest wait, in seconds, for a sign of progress: a packet scanned, a frame decoded."""
     memory_mb: int = 2048
     """Resident memory of the child, in MiB, above which it is killed."""
     attempts: int = 2

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from stages.decode.timeline import Timeline
 from stages.errors import SettingsError
-from stages.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 """uint8 (h, w, 3): one upright RGB frame."""
