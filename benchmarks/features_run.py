@@ -1,23 +1,25 @@
 """A whole `features` run in steady state over a bare loop with the same decoder, model and threads.
 
-    python benchmarks/features_run.py [--runner local|ray] [--model resnet18|patchstats] [--decoder auto|pyav]
-                                      [--cores N] [--videos N] [--frames N] [--repeat N] [--write]
+    python benchmarks/features_run.py [--runner local|ray] [--model resnet18|patchstats]
+                                      [--decoder auto|pyav] [--workers N] [--cores N]
+                                      [--videos N] [--frames N] [--repeat N] [--write]
 
 **Corpus**: real H.264 files of 640x360, ``--videos`` of ``--frames`` frames (25 per second), all of them
 sampled, ten videos to a shard. **Run**: the catalog and features stages through the project's own runner,
 into an empty store, in this process (local) or on a local Ray started from it. The clock runs from the
-receipt of the first ``cores`` feature shards to that of the last: start-up of processes, Ray and models
-is over by then; probing, decoder children, tar writing, checksums, fsync and commits of the shards that
-follow are in it. **Bare loops**: in as many processes as the run has workers; decode, resize, batches of
-the same size through the same backbone, results dropped. Two of them: *decoder in process* is the
-project's decoder (with its proof of every frame) without the child process; *plain library* is decord
+commit of as many feature shards as there are workers to that of the last: start-up of processes, Ray and
+models is over by then; probing, decoder children, tar writing, checksums, fsync and commits of the shards
+that follow are in it. **Bare loops**: in as many processes as the run has workers; decode, resize,
+batches of the same size through the same backbone, results dropped. Two of them: *decoder in process* is
+the project's decoder (with its proof of every frame) without the child process; *plain library* is decord
 (which ``auto`` prefers) or PyAV, called as their manuals say, nothing proven.
 
 **Fairness**: everything, children and Ray's own processes included, is bound to ``--cores`` cores
-(default 1) and to one thread each, so that a decoder child beside its parent is no extra core. Each run
-stands between two bare loops of each kind; a ratio is the run over the mean of the two, and the median
-over ``--repeat`` runs is held against the target. On a machine that others use, more processes get a
-larger share of the core, so CPU seconds per frame, over all processes of the run, are given as well.
+(default: as many as workers) and to one thread each, so that a decoder child beside its parent is no
+extra core; with more cores than workers the run may decode beside the model, which the bare loop can't.
+Each run stands between two bare loops of each kind; a ratio is the run over the mean of the two, and the
+median over ``--repeat`` runs is held against the target. On a machine that others use, more processes get
+a larger share of the core, so CPU seconds per frame, over all processes of the run, are given as well.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,14 +39,17 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import psutil
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"  # before numpy is imported, here and in every process started from here
 
-from benchmarks.measuring import Figure, machine, parser, show
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+
+from benchmarks.measuring import Figure, machine, parser, show  # noqa: E402
 
 TARGETS = {"local": 0.9, "ray": 0.85}
 MODELS = {
-    "resnet18": ["backbone.name=resnet18", "backbone.weights=random", "decode.size=[224,224]"],
+    "resnet18": ["backbone.name=resnet18", "backbone.weights=random", "decode.size=[160,160]"],
     "patchstats": ["backbone.name=patchstats", "decode.size=128"],
 }
 PER_SHARD = 10
@@ -104,8 +110,33 @@ def spent(before: dict[int, float], after: dict[int, float]) -> float:
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
 
+class Watch:
+    """Wall-clock and CPU seconds at the commit of each feature shard, from its manifest's appearance.
+
+    Receipts would be too late: Ray Data hands one over when the next one is there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ended = threading.Event()
+        self.commits: list[tuple[float, dict[int, float]]] = []
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.05):
+            now = sum(not path.name.startswith(".") for path in self._folder.iterdir())
+            if now > len(self.commits):
+                self.commits += [(time.perf_counter(), cpu_seconds())] * (now - len(self.commits))
+
+    def close(self) -> None:
+        time.sleep(0.2)
+        self._ended.set()
+        self._thread.join()
+
+
 def run(folder: Path, model: str, decoder: str, runner_name: str, workers: int) -> Speed:
-    """The whole run into an empty store, measured from the first shards on."""
+    """The whole run into an empty store, measured from the commits of the first shards on."""
     from configs.compose import compose
     from pipelines.graph import build
     from pipelines.planning import Options, make_plan
@@ -114,19 +145,20 @@ def run(folder: Path, model: str, decoder: str, runner_name: str, workers: int) 
     with tempfile.TemporaryDirectory(prefix="tubeflow-benchmark-") as store:
         graph = build(compose("features", [], settings(folder, Path(store), model, decoder)))
         plan = make_plan(graph, Options(), record=True)
-        begun, cpu, frames, shards = 0.0, {}, 0, 0
-        for receipt in make_runner(runner_name, workers).run(graph.chain, plan.tasks, "benchmark"):
-            raise_error(receipt)
-            if receipt.level == 0:
-                continue
-            assert not receipt.rejected, receipt
-            shards += 1
-            if shards > workers:
-                frames += receipt.frames
-                last, last_cpu = time.perf_counter(), cpu_seconds()
-            elif shards == workers:
-                begun, cpu = time.perf_counter(), cpu_seconds()
-    return Speed(frames / (last - begun), spent(cpu, last_cpu) / frames)
+        watch = Watch(graph.chain[1].artifact.root / "manifest")
+        frames = []
+        try:
+            for receipt in make_runner(runner_name, workers).run(graph.chain, plan.tasks, "benchmark"):
+                raise_error(receipt)
+                assert not receipt.rejected, receipt
+                frames += [receipt.frames] * receipt.level
+        finally:
+            watch.close()
+    assert len(set(frames)) == 1 and len(frames) == len(watch.commits) > workers + 1, (frames, watch.commits)
+    (begun, before), (ended, _) = watch.commits[workers - 1], watch.commits[-1]
+    after = watch.commits[-2][1]  # the last commit may be seen when the decoder children are gone
+    timed = frames[0] * (len(frames) - workers)
+    return Speed(timed / (ended - begun), spent(before, after) / (timed - frames[0]))
 
 
 def make_runner(name: str, workers: int):
@@ -240,14 +272,14 @@ class Bare:
 def measure(folder: Path, args) -> dict[str, list]:
     """Runs between bare loops: speeds of the runs, and for each loop the pair of speeds around each run."""
     # the corpus of the bare loops is the shards that are timed in the run
-    paths = sorted(str(path) for path in folder.iterdir())[PER_SHARD * args.cores :]
-    bare = Bare(args.model, args.decoder, args.cores)
+    paths = sorted(str(path) for path in folder.iterdir())[PER_SHARD * args.workers :]
+    bare = Bare(args.model, args.decoder, args.workers)
     for loop in LOOPS:
-        bare.speed(loop, paths[: 2 * args.cores])
+        bare.speed(loop, paths[: 2 * args.workers])
     before = {loop: bare.speed(loop, paths) for loop in LOOPS}
     found: dict[str, list] = {"run": [], **{loop: [] for loop in LOOPS}}
     for _ in range(args.repeat):
-        found["run"].append(run(folder, args.model, args.decoder, args.runner, args.cores))
+        found["run"].append(run(folder, args.model, args.decoder, args.runner, args.workers))
         after = {loop: bare.speed(loop, paths) for loop in LOOPS}
         for loop in LOOPS:
             found[loop].append((before[loop], after[loop]))
@@ -290,17 +322,17 @@ def main() -> int:
     arguments.add_argument("--runner", choices=TARGETS, default="local")
     arguments.add_argument("--model", choices=MODELS, default="resnet18")
     arguments.add_argument("--decoder", choices=("auto", "pyav"), default="auto")
-    for name, default in (("cores", 1), ("videos", 30), ("frames", 100), ("repeat", 3)):
+    for name, default in (("workers", 1), ("cores", 0), ("videos", 30), ("frames", 100), ("repeat", 3)):
         arguments.add_argument(f"--{name}", type=int, default=default)
     args = arguments.parse_args()
     about = {"machine": machine()}
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
-    os.environ["OMP_NUM_THREADS"] = "1"
+    cores = sorted(os.sched_getaffinity(0))[: args.cores or args.workers]
+    os.sched_setaffinity(0, cores)
     with tempfile.TemporaryDirectory(prefix="tubeflow-benchmark-") as folder:
         make_corpus(Path(folder), args.videos, args.frames)
-        timed = (args.videos - PER_SHARD * args.cores) * args.frames
+        timed = (args.videos - PER_SHARD * args.workers) * args.frames
         found = measure(Path(folder), args)
-    about["timed"] = f"{timed:,} frames of {HEIGHT}x{WIDTH}, {args.cores} worker(s) on {args.cores} core(s)"
+    about["timed"] = f"{timed:,} frames of {HEIGHT}x{WIDTH}, {args.workers} worker(s) on {len(cores)} core(s)"
     show(
         f"features run, {args.runner}, {args.model}, decoder {args.decoder}",
         summarise(found, args),

@@ -44,7 +44,8 @@ def machine() -> str:
 def quiet_environment() -> dict[str, str]:
     """This environment without anything that would point a run elsewhere or give it more threads."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TUBEFLOW_", "RAY_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token"}
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **one, "RAY_AUTH_MODE": "token"}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,7 @@ class RayRunner:
                 scaling_config=ScalingConfig(num_workers=1, use_gpu=self._gpus > 0),
                 run_config=RunConfig(name=stage.name, storage_path=str(folder / ".train")),
             ).fit()
+        shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:

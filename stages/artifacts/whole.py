@@ -48,9 +48,12 @@ def produce(folder: Path, description: dict[str, Any], state: str, make: Callabl
         try:
             make(private)
             final = folder / state[:8]
-            if final.exists():
-                shutil.rmtree(final)
-            private.replace(final)
+            try:
+                private.replace(final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+                # a run on the same inputs was first, or was killed before it could say so: it is complete
         finally:
             shutil.rmtree(private, ignore_errors=True)
         success = {"files": final.name, "inputs": state}

@@ -23,8 +23,9 @@ from tests.faults.processes import session_members
 
 BIN = Path(sys.executable).parent
 _PORTS = (
-    "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
-    "metrics-export-port", "node-manager-port", "object-manager-port", "ray-client-server-port",
+    "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
+    "runtime-env-agent-port", "metrics-export-port", "node-manager-port", "object-manager-port",
+    "ray-client-server-port",
 )  # fmt: skip
 
 
@@ -58,7 +59,10 @@ class Head:
 @contextlib.contextmanager
 def started_head(cpus: int = 2) -> Iterator[Head]:
     """A cluster of this machine alone; everything it has started is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="tf", ignore_cleanup_errors=True) as home, Path(home, "log").open("w") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="tf", ignore_cleanup_errors=True) as home,
+        Path(home, "log").open("w") as log,
+    ):
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
         token = secrets.token_hex(32)
@@ -67,7 +71,8 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
         process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", f"--temp-dir={home}/r", f"--num-cpus={cpus}",
              "--object-store-memory=100000000", *options],
-            env=env, cwd=home, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            env=env, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
         try:
             dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
@@ -90,7 +95,9 @@ def _await(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
     """Wait for the job server, whichever way it answers: without a token it refuses."""
     end = time.monotonic() + 120
     while True:
-        assert process.poll() is None and time.monotonic() < end, f"the cluster doesn't start\n{log.read_text()}"
+        assert process.poll() is None and time.monotonic() < end, (
+            f"the cluster doesn't start\n{log.read_text()}"
+        )
         try:
             urllib.request.urlopen(f"{dashboard}/api/version", timeout=5)
             return

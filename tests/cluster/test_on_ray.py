@@ -78,3 +78,4 @@ def test_a_fit_stage_runs_on_ray_train(tmp_path):
     inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
     assert inputs == "['in']"
     assert int(pid) != os.getpid()
+    assert [path.name for path in folder.iterdir()] == ["model.txt"], "Ray Train's own record is gone"

@@ -48,7 +48,12 @@ class Clips:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """A run with every frame of every clip, small, by two workers."""
     folder, store = outside("data", "clips"), tmp_path_factory.mktemp("clips") / "store"
-    settings = ("decode.fps=all", "decode.size=[32,32]", "data.segment_frames=100000", "layout.shard_videos=4")
+    settings = (
+        "decode.fps=all",
+        "decode.size=[32,32]",
+        "data.segment_frames=100000",
+        "layout.shard_videos=4",
+    )
     options = [option for setting in settings for option in ("--set", setting)]
     cli.run(
         "features", "--set", f"data.root={folder}", "--set", f"store={store}", *options,

@@ -57,7 +57,9 @@ def test_a_copied_or_moved_corpus_is_cached(folder: Path) -> None:
     assert "nothing to do" in cli.run(*moved).stdout
     (folder / "elsewhere").rename(folder / "there")
     (folder / "there" / "videos").rename(folder / "renamed")
-    renamed = cli.features(folder / "renamed", folder / "store", "--runner", "local", "--set", "data.name=videos")
+    renamed = cli.features(
+        folder / "renamed", folder / "store", "--runner", "local", "--set", "data.name=videos"
+    )
     assert "nothing to do" in cli.run(*renamed).stdout
     assert marks(folder / "store") == before
 
@@ -98,7 +100,10 @@ def test_a_changed_file_supersedes_its_old_results(folder: Path, tmp_path: Path)
     lines = cli.run(*command(folder), "--explain", "clip_03.mp4").stdout.splitlines()
     for kind in ("catalog", "features"):
         told = [line for line in lines if line.strip().startswith(f"{kind}:")]
-        assert ["[superseded]" in line for line in sorted(told, key=lambda t: "-000003" in t)] == [True, False]
+        assert ["[superseded]" in line for line in sorted(told, key=lambda t: "-000003" in t)] == [
+            True,
+            False,
+        ]
     assert ledger(store, "features").totals().superseded == 1
     assert "nothing to do" in cli.run(*command(folder)).stdout
 
@@ -201,17 +206,23 @@ def test_failed_videos_are_tried_again_on_request_only(finished: Path, tmp_path:
         "features-000000-r00.parquet", "features-000000-r00.tar",
         "features-000002-r00.parquet", "features-000002-r00.tar",
     }  # fmt: skip
-    assert outcomes(store, "features") | {"clip_04@mp4": ("rejected", "decode_error")} == outcomes(store, "features")
+    assert outcomes(store, "features") | {"clip_04@mp4": ("rejected", "decode_error")} == outcomes(
+        store, "features"
+    )
     assert features(store).count("clip_01@mp4") == FRAMES
     report = cli.run_json(*command(folder, *bad), "--explain", "clip_01.mp4")["videos"]["clip_01@mp4"]
-    assert [(e["status"], e["superseded"]) for e in report["features"]] == [("rejected", True), ("done", False)]
+    assert [(e["status"], e["superseded"]) for e in report["features"]] == [
+        ("rejected", True),
+        ("done", False),
+    ]
     assert tries(failing[0]).stat().st_size == 2, "each try is one decoder"
     assert "nothing to do" in cli.run(*command(folder, *bad)).stdout
 
 
 @pytest.mark.parametrize(
-    ("allowed", "code"), [((), 3), (("--max-failed", 0), 3), (("--max-failed", 1), 0), (("--max-failed", "25%"), 0),
-                          (("--max-failed", "24.9%"), 3)],
+    ("allowed", "code"),
+    [((), 3), (("--max-failed", 0), 3), (("--max-failed", 1), 0),
+     (("--max-failed", "25%"), 0), (("--max-failed", "24.9%"), 3)],
 )  # fmt: skip
 def test_more_rejects_than_allowed_end_with_3(half_bad: Path, allowed: tuple, code: int) -> None:
     ended = cli.run(*command(half_bad, *allowed), code=code)

@@ -25,7 +25,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("reading")
     root = make_corpus(base / "videos", VIDEOS, frames=FRAMES)
     make_video(root / "a-name with.dots and spaces.mp4", 3, seed=77)
-    options = ("--set", "backbone.facets=[rgb,flow]", "--set", "views.flip=true", "--set", "layout.shard_videos=2")
+    options = (
+        "--set",
+        "backbone.facets=[rgb,flow]",
+        "--set",
+        "views.flip=true",
+        "--set",
+        "layout.shard_videos=2",
+    )
     cli.run(*cli.features(root, base / "store", *options, "--runner", "local"))
     return artifact(base / "store", "features").root
 

@@ -17,7 +17,7 @@ from stages.decode.decoders.decord_ import AutoDecoder
 
 SLOW = "decode.decoder=tests.faults.decoders:SlowDecoder"
 BAD = "decode.decoder=tests.faults.decoders:BadDecoder"
-SECONDS_PER_FRAME = 0.03
+SECONDS_PER_FRAME = 0.02
 
 
 class SlowDecoder(AutoDecoder):

@@ -71,7 +71,13 @@ DAMAGES: list[tuple[str, str, Callable[[Path], None], str]] = [
     ("kind", "what", "harm", "problem"), DAMAGES, ids=[f"{k}-{w}-{h.__name__}" for k, w, h, _ in DAMAGES]
 )
 def test_damage_is_named_and_repaired(
-    kind: str, what: str, harm: Callable[[Path], None], problem: str, command: Command, store: Path, reference: Path
+    kind: str,
+    what: str,
+    harm: Callable[[Path], None],
+    problem: str,
+    command: Command,
+    store: Path,
+    reference: Path,
 ) -> None:
     found = artifact(store, kind)
     shard = SHARD if kind == "features" else SHARD[:-3]

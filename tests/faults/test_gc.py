@@ -27,7 +27,9 @@ def test_gc_waits_for_living_runs_and_removes_what_killed_ones_left(
         wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
         refused = cli.run(*command(store), "--gc", "--yes", code=2)
         assert "was alive" in refused.stderr
-        wait_until(lambda: any(".tar." in path.name for path in leftovers(store)) or run.ended, "temporary shard")
+        wait_until(
+            lambda: any(".tar." in path.name for path in leftovers(store)) or run.ended, "temporary shard"
+        )
         run.kill_tree()
     features = artifact(store, "features")
     orphan = features.shard("000003-00")  # as a kill between the renames of shard and manifest leaves it

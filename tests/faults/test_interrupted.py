@@ -24,7 +24,11 @@ def resumed(output: str) -> subprocess.CompletedProcess[str]:
     python, script, *arguments = shlex.split(line.removeprefix("interrupted; go on with: "))
     assert (python, script) == ("python", "pipelines/run.py")
     return subprocess.run(
-        [sys.executable, script, *arguments], cwd=PROJECT, env=cli.environment(), capture_output=True, text=True
+        [sys.executable, script, *arguments],
+        cwd=PROJECT,
+        env=cli.environment(),
+        capture_output=True,
+        text=True,
     )
 
 

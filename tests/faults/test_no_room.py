@@ -22,12 +22,14 @@ CATALOG_FITS = 16 * 1024
 
 def check_message(text: str, store: Path) -> None:
     """It names the path and how many bytes it needs."""
-    assert re.search(rf"can't write {re.escape(str(store))}\S*\.(tar|parquet)\b.* \([\d,]+ bytes needed\)", text), text
+    assert re.search(
+        rf"can't write {re.escape(str(store))}\S*\.(tar|parquet)\b.* \([\d,]+ bytes needed\)", text
+    ), text
     assert "--set store=" in text
 
 
 def limit_files() -> None:
-    """No file may grow beyond the limit: the system answers EFBIG, like a full disk in the middle of a write."""
+    """No file may grow beyond the limit: the system answers EFBIG, as a full disk ENOSPC."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (CATALOG_FITS, CATALOG_FITS))
 
 
@@ -53,7 +55,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", folder], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"mounting a small file system is not allowed here: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting a small file system is not allowed here: {mounted.stderr.splitlines()[0]}")
     try:
         yield folder
     finally:
