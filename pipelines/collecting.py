@@ -23,6 +23,8 @@ class Leftover:
     path: Path
     why: str
     bytes: int
+    manifest: Path | None = None
+    """Where its manifest would be: should it appear, the file is no left-over any more."""
 
 
 def collect(store: Path, remove: bool, output: Output) -> int:
@@ -40,7 +42,7 @@ def collect(store: Path, remove: bool, output: Output) -> int:
             f"it has ended, or {STALE_S / 60:.0f} minutes after its last sign of life"
         )
     for leftover in found:
-        if remove:
+        if remove and not (leftover.manifest and leftover.manifest.exists()):  # committed meanwhile
             with atomic.store_errors(leftover.path):
                 _remove(leftover.path)
         output.say(f"{human_bytes(leftover.bytes):>10}  {leftover.path}  ({leftover.why})")
@@ -48,7 +50,11 @@ def collect(store: Path, remove: bool, output: Output) -> int:
     verb = "removed" if remove else "would be removed (repeat with --yes)"
     output.say(f"{len(found)} files, {human_bytes(total)} {verb}")
     output.data(
-        {"removed": remove, "bytes": total, "files": [{**vars(f), "path": str(f.path)} for f in found]}
+        {
+            "removed": remove,
+            "bytes": total,
+            "files": [{"path": str(f.path), "why": f.why, "bytes": f.bytes} for f in found],
+        }
     )
     return 0
 
@@ -84,7 +90,8 @@ def _leftovers(root: Path) -> Iterator[Leftover]:
         for path in (root / folder).glob(f"{artifact.kind}-*{suffix}"):
             shard = path.name[len(artifact.kind) + 1 : -len(suffix)]
             if shard not in committed:
-                yield Leftover(path, "shard without a manifest", path.stat().st_size)
+                size = path.stat().st_size
+                yield Leftover(path, "shard without a manifest", size, artifact.manifest(shard))
     for path in (root / "attempts").glob("*"):
         if path.suffix != ".json":
             yield Leftover(path, "start count of a killed run", path.stat().st_size)

@@ -82,7 +82,9 @@ def _check_shard(level: int, artifact: Artifact, shard: str) -> Damage | None:
     except FileNotFoundError:
         return Damage(level, shard, "the file is missing", tuple(o["video"] for o in footer.outcomes))
     if size == footer.bytes and shard_digest(path) == footer.sha256:
-        return None
+        if manifest.rejects_match(artifact.rejects(shard), footer.outcomes):
+            return None
+        return Damage(level, shard, f"its list of rejects is damaged: {artifact.rejects(shard)}")
     problem = f"{size} bytes instead of {footer.bytes}" if size != footer.bytes else "its bytes have changed"
     videos = damaged_members(path, rows) if artifact.suffix == ".tar" else ()
     return Damage(level, shard, problem, tuple(videos))
@@ -99,6 +101,9 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
         if not tasks:
             continue
         for receipt in runner.run(graph.chain[: level + 1], tasks, "repair"):
+            if receipt.error_kind == "repair":  # the others may still be saved
+                output.error(f"error: {receipt.error}")
+                continue
             raise_error(receipt)
             repaired.append(str(graph.chain[level].artifact.shard(receipt.shard)))
             output.say(f"repaired: {repaired[-1]}")

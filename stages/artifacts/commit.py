@@ -44,6 +44,8 @@ def commit(
     rejects = manifest.encode_rejects(footer.outcomes)
     if rejects is not None:
         atomic.write_bytes(artifact.rejects(shard), rejects)
+    elif replace:
+        artifact.rejects(shard).unlink(missing_ok=True)
     atomic.write_bytes(target, manifest.encode(written.rows, footer))
     return footer
 

@@ -88,11 +88,26 @@ def _checksum(text: bytes) -> bytes:
 
 def encode_rejects(outcomes: list[dict[str, Any]]) -> bytes | None:
     """The rejects file, or None where nothing was rejected."""
+    table = _rejects_table(outcomes)
+    return _parquet(table) if table.num_rows else None
+
+
+def _rejects_table(outcomes: list[dict[str, Any]]) -> pa.Table:
     rejected = [o for o in outcomes if o["status"] == "rejected"]
-    if not rejected:
-        return None
     columns = {name: [o[name] for o in rejected] for name in REJECTS_SCHEMA.names}
-    return _parquet(pa.table(columns, schema=REJECTS_SCHEMA))
+    return pa.table(columns, schema=REJECTS_SCHEMA)
+
+
+def rejects_match(path: Path, outcomes: list[dict[str, Any]]) -> bool:
+    """Whether the rejects file at ``path`` says what the footer says; it has to be absent without rejects."""
+    expected = _rejects_table(outcomes)
+    if not path.exists():
+        return not expected.num_rows
+    try:
+        found = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(expected.num_rows) and found.equals(expected)
 
 
 def _parquet(table: pa.Table) -> bytes:

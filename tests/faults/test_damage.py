@@ -15,6 +15,7 @@ from stages.features.store.reader import CorruptShardError, FeatureStore
 from tests import cli
 from tests.faults.conftest import Command
 from tests.faults.stores import artifact, marks
+from tests.media import make_corpus
 
 SHARD = "000001-00"
 
@@ -190,3 +191,20 @@ def test_a_run_that_meets_damage_names_it(workers: int, command: Command, store:
         assert str(path) in ended.stderr
         assert "--verify --repair" in ended.stderr
         manifest_path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("harm", [truncate, flip_in_the_middle, Path.unlink])
+def test_a_damaged_list_of_rejects_is_named_and_repaired(
+    harm: Callable[[Path], None], tmp_path: Path
+) -> None:
+    root = make_corpus(tmp_path / "videos", 1, frames=2)
+    (root / "empty.mp4").touch()
+    command = cli.features(root, tmp_path / "store", "--runner", "local")
+    cli.run(*command, "--max-failed", 1)
+    before = cli.digests(tmp_path / "store")
+    path = artifact(tmp_path / "store", "catalog").rejects("000000")
+    harm(path)
+    looked = cli.run(*command, "--verify", code=4)
+    assert f"its list of rejects is damaged: {path}" in looked.stderr
+    cli.run(*command, "--verify", "--repair")
+    assert cli.digests(tmp_path / "store") == before
