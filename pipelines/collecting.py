@@ -49,13 +49,8 @@ def collect(store: Path, remove: bool, output: Output) -> int:
     total = sum(leftover.bytes for leftover in found)
     verb = "removed" if remove else "would be removed (repeat with --yes)"
     output.say(f"{len(found)} files, {human_bytes(total)} {verb}")
-    output.data(
-        {
-            "removed": remove,
-            "bytes": total,
-            "files": [{"path": str(f.path), "why": f.why, "bytes": f.bytes} for f in found],
-        }
-    )
+    files = [{"path": str(left.path), "why": left.why, "bytes": left.bytes} for left in found]
+    output.data({"removed": remove, "bytes": total, "files": files})
     return 0
 
 

@@ -194,9 +194,7 @@ def test_a_run_that_meets_damage_names_it(workers: int, command: Command, store:
 
 
 @pytest.mark.parametrize("harm", [truncate, flip_in_the_middle, Path.unlink])
-def test_a_damaged_list_of_rejects_is_named_and_repaired(
-    harm: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_a_damaged_list_of_rejects_is_repaired(harm: Callable[[Path], None], tmp_path: Path) -> None:
     root = make_corpus(tmp_path / "videos", 1, frames=2)
     (root / "empty.mp4").touch()
     command = cli.features(root, tmp_path / "store", "--runner", "local")
