@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,17 @@ def human_bytes(count: int | None) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+_PIPE_WIDTH = 240
+"""Columns of tables that go to a file or a pipe, where wrapped cells would be of no use."""
+
+
 class Output:
     """Prints for people, or one JSON object on standard output for programs."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self.console = Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def say(self, text: str) -> None:

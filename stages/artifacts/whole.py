@@ -19,7 +19,7 @@ from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
 
 
 def input_state(inputs: Sequence[Artifact]) -> str:
-    """A digest of what the inputs hold: it changes with every new shard (a repaired one has the same bytes)."""
+    """A digest of what the inputs hold: it changes with every new shard (a repair keeps the bytes)."""
     state = hashlib.sha256()
     for artifact in inputs:
         state.update(artifact.root.name.encode())
