@@ -86,7 +86,6 @@ class Receipt:
         done, skipped, rejected: videos by outcome.
         frames, bytes: stored frames, and the size of the shard file in bytes.
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
-        waited: seconds of them spent waiting for decoded frames.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -99,7 +98,6 @@ class Receipt:
     frames: int = 0
     bytes: int = 0
     seconds: float = 0.0
-    waited: float = 0.0
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class RayRunner:
                 num_cpus=(1 if not self._gpus else 0) if last else 0,
                 num_gpus=self._gpus if last and self._gpus else None,
             )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for packed in batch["receipts"]:
                 for fields in json.loads(packed):
                     yield Receipt(**fields)
@@ -192,6 +193,8 @@ def _quiet_context() -> None:
     context.execution_no_progress_timeout_s = -1  # a shard may take long; its decoder is watched by us
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # pools are as large as the stage's work, which Ray can't see when a graph begins
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     context.enable_auto_log_stats = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 

@@ -33,8 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _run(args, output)
     except KeyboardInterrupt:
-        output.error(f"interrupted; go on with: {_command(argv)}")
-        return INTERRUPTED
+        return _end(args, output, f"interrupted; go on with: {_command(argv)}", INTERRUPTED)
     except (SettingsError, CatalogError, FormatError) as error:
         return _end(args, output, f"error: {error}", USAGE)
     except (ResourcesError, StoreError) as error:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+# One thread per worker, NumPy's own included; it reads these once. Workers inherit them.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 # `python pipelines/run.py` puts this folder on the path and not the project's root, and a project
 # module must win over an installed package of the same name.

@@ -183,4 +183,6 @@ def _environment() -> dict[str, str]:
     """The parent's import path, whatever its working directory, and one thread per library."""
     paths = [str(_ROOT)] + [str(Path(p).absolute()) for p in sys.path]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    # glibc would give every chunk of frames back to the system and fetch it anew
+    kept = {"MALLOC_TRIM_THRESHOLD_": str(128 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+    return {**kept, **os.environ, **one, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
