@@ -41,8 +41,9 @@ def collect(store: Path, remove: bool, output: Output) -> int:
             f"run {alive[0].status['run']} was alive {alive[0].age_s:.0f} s ago: nothing is collected until "
             f"it has ended, or {STALE_S / 60:.0f} minutes after its last sign of life"
         )
+    found = [left for left in found if not (left.manifest and left.manifest.exists())]  # committed meanwhile
     for leftover in found:
-        if remove and not (leftover.manifest and leftover.manifest.exists()):  # committed meanwhile
+        if remove:
             with atomic.store_errors(leftover.path):
                 _remove(leftover.path)
         output.say(f"{human_bytes(leftover.bytes):>10}  {leftover.path}  ({leftover.why})")

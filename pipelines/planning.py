@@ -21,7 +21,7 @@ from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
 from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import source_id
-from stages.catalog.listing import list_items
+from stages.catalog.listing import dataset_class, list_items
 from stages.catalog.stage import CatalogStage
 from stages.stage import Row
 
@@ -92,7 +92,7 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
         listed = listed[: options.limit]
     ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
     if record:
-        _start(graph)
+        _start(graph, catalog)
     first, tasks, gone = _plan_first(graph, ledgers[0], listed, options, record)
     stages = [first]
     for level in range(1, len(graph.chain)):
@@ -104,10 +104,10 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
 
 
-def _start(graph: Graph) -> None:
-    if graph.config.data.kind == "sprites":  # the one kind whose files are made by the run itself
-        with atomic.store_errors(Path(graph.chain[0].context.data_root)):
-            Path(graph.chain[0].context.data_root).mkdir(parents=True, exist_ok=True)
+def _start(graph: Graph, catalog: CatalogStage) -> None:
+    root = graph.chain[0].context.data_root
+    with atomic.store_errors(Path(root)):
+        dataset_class(catalog.data.kind)(catalog.data, root).prepare_root()
     for level, bound in enumerate(graph.chain):
         start(bound.artifact, describe_stage(graph, level), graph.layout)
 

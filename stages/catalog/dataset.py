@@ -34,6 +34,9 @@ class DataSet(ABC):
             CatalogError: the root is missing, can't be read, or holds nothing of this kind.
         """
 
+    def prepare_root(self) -> None:  # noqa: B027 - most data sets have nothing to prepare
+        """Make sure that the root is there; called once before a run. Only generated data sets need it."""
+
     def prepare(self, uri: str) -> None:  # noqa: B027 - most data sets have nothing to prepare
         """Make sure that the item is there; called before it is read. Only generated data sets need it."""
 

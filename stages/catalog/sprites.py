@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stages.catalog.dataset import DataSet
 from stages.sprites.files import clip_files, clip_index, write_clip
 from stages.stage import Row
@@ -16,6 +18,10 @@ class SpritesSet(DataSet):
         """See `DataSet.items`. Size and time are 0: what a clip holds follows from its name."""
         spec = self.spec.sprites
         return [{"uri": clip_files(spec, i).video, "bytes": 0, "mtime": 0} for i in range(spec.count)]
+
+    def prepare_root(self) -> None:
+        """Make the folder that the clips will be written to."""
+        Path(self.root).mkdir(parents=True, exist_ok=True)
 
     def prepare(self, uri: str) -> None:
         """Write the clip's files, unless they are there."""
