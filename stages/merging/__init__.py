@@ -1,0 +1,1 @@
+"""Merging of slots and linking of slots across frames."""

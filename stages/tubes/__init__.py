@@ -1,0 +1,1 @@
+"""Tubes: from soft masks to label maps, to Parquet, and to other formats."""
