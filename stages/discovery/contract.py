@@ -22,7 +22,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from stages.stage import canonical
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +157,16 @@ class Method(ABC):
     """The protocol that its paper reports, e.g. ``miou@solv``."""
     version: ClassVar[int] = 1
     """Raised whenever the same options start to give something else."""
+
+    after_training: ClassVar[frozenset[str]] = frozenset()
+    """Options that matter only to `Implementation.segment`: changing one keeps the trained model."""
+
+    def identity(self, training: bool = False) -> dict[str, Any]:
+        """What enters fingerprints; with ``training`` only what decides the trained model."""
+        options = canonical(self)
+        if training:
+            options = {key: value for key, value in options.items() if key not in self.after_training}
+        return {"method": self.name, "version": self.version, "options": options}
 
     @property
     def facets(self) -> tuple[str, ...]:

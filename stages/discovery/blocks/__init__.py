@@ -1,0 +1,1 @@
+"""Blocks that methods share: projections, the slot-attention family, temporal binders, decoders."""
