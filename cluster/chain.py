@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from stages.artifacts import manifest
 from stages.artifacts.layout import Artifact
 from stages.artifacts.shardplan import pieces
-from stages.stage import MapStage, Row, WorkContext
+from stages.stage import UPSTREAM_SHARD, MapStage, Row, WorkContext
 
 UPSTREAM_FAILED = "upstream"
 """Key of an item that stands for a video which the stage before has skipped or rejected."""
@@ -107,17 +107,22 @@ class Receipt:
         return {k: v for k, v in vars(self).items() if k != "next"}
 
 
-def items_below(artifact: Artifact, shard: str) -> list[Row]:
-    """What a committed shard hands to the next stage: its rows, then the videos that have none.
+def items_below(bound: BoundStage, shard: str) -> list[Row]:
+    """What a committed shard hands to the next stage: its rows or outcomes, then the videos that have none.
+
+    An item made from an outcome names the shard it came from under `UPSTREAM_SHARD`.
 
     A skipped or rejected video is handed on by name with its reason, so that it has an outcome in every
     artifact, and so that an older result of it is superseded there. Files that were only touched are not.
     """
+    artifact = bound.artifact
     footer = manifest.read_footer(artifact.manifest(shard))
-    if artifact.suffix == ".parquet":
+    if bound.stage.hands_on == "rows":
         rows = _table_rows(artifact.shard(shard))
     else:
-        rows = [{"video": o["video"], **o["info"]} for o in footer.outcomes if o["status"] == "done"]
+        origin = {UPSTREAM_SHARD: shard}
+        done = [o for o in footer.outcomes if o["status"] == "done"]
+        rows = [{**o["info"], "video": o["video"], **origin} for o in done]
     for outcome in footer.outcomes:
         if outcome["status"] != "done" and not outcome.get("info", {}).get("unchanged"):
             why = outcome.get("error_class") or outcome.get("reason")
@@ -137,7 +142,7 @@ def items_of(chain: Chain, task: Task) -> list[Row]:
     """The items of ``task``, read from the stage before where the task does not carry them."""
     if task.items is not None:
         return task.items
-    rows = items_below(chain[task.level - 1].artifact, task.upstream)[task.start : task.stop]
+    rows = items_below(chain[task.level - 1], task.upstream)[task.start : task.stop]
     if task.videos is None:
         return rows
     wanted = set(task.videos)
@@ -153,7 +158,7 @@ def tasks_below(chain: Chain, level: int, shard: str, committed: bool = False) -
     if level + 1 == len(chain):
         return []
     below = chain[level + 1]
-    rows = items_below(chain[level].artifact, shard)
+    rows = items_below(chain[level], shard)
     sizes = [(0, 0) if UPSTREAM_FAILED in row else below.stage.estimate(row) for row in rows]
     tasks = []
     for piece in pieces(shard, [size for _, size in sizes], below.artifact.layout):

@@ -1,7 +1,8 @@
 """Composing a configuration: group files, the recipe, files and ``--set``, in this order, then the schema.
 
 Precedence, lowest first: the schema's defaults, ``data/<data.kind>.yaml`` and
-``backbone/<backbone.name>.yaml``, the recipe, ``--config FILE``, ``--set key=value``.
+``backbone/<backbone.name>.yaml`` and ``method/<method.name>.yaml``, the recipe, what a given ``model`` was
+trained with, ``--config FILE``, ``--set key=value``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from configs.models import read_model
 from configs.schema import Config, keys
 from stages.errors import SettingsError
 
 FOLDER = Path(__file__).resolve().parent
-GROUPS = {"data": "kind", "backbone": "name"}
+GROUPS = {"data": "kind", "backbone": "name", "method": "name"}
 """Config sections whose defaults depend on one of their keys."""
 
 
@@ -64,14 +66,19 @@ def compose(name: str, files: Sequence[str] = (), assignments: Sequence[str] = (
         SettingsError: for an unknown key (names the nearest right one), a value of the wrong type, or an
             assignment without ``=``.
     """
-    own = dict(recipe(name).settings)
+    user: dict[str, Any] = {}
     raw: dict[str, str] = {}
     for file in files:
-        merge(own, _user_file(file))
+        merge(user, _user_file(file))
     for assignment in assignments:
         key, value = _split(assignment)
         raw[key] = value
-        _put(own, key, _parse(value))
+        _put(user, key, _parse(value))
+    _refuse_unknown(user)
+    own = dict(recipe(name).settings)
+    if user.get("model"):
+        merge(own, read_model(str(user["model"])).settings)
+    merge(own, user)
     _refuse_unknown(own)
     settings: dict[str, Any] = {}
     for section, key in GROUPS.items():

@@ -6,9 +6,20 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
+from stages.learning.spec import TrainSpec
+
 from configs.help import field_help
 from stages.catalog.spec import DataSpec
 from stages.decode.spec import DecodeSpec, Geometry
+from stages.discovery.baselines import (
+    BlocksMethod,
+    CentreBoxMethod,
+    KMeansMethod,
+    OneMethod,
+    SpectralMethod,
+)
+from stages.discovery.solv import SolvMethod
+from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 
@@ -55,11 +66,26 @@ class RunConfig:
 
     device: str = option("auto", "cpu, cuda or auto")
     threads: int = option(1, "torch threads of one worker; add workers instead")
+    train_workers: int = option(1, "processes (or GPUs) that train one model together")
     gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
     attempts: int = option(2, "decoders that may fail on one video before it is rejected")
     recycle_videos: int = option(64, "videos after which a decoder process is replaced")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Which method finds the objects; its options are the section of its name."""
+
+    name: str = option("solv", "solv, or one that needs no training: kmeans, spectral, blocks, one, centre")
+
+
+@dataclass(frozen=True)
+class TubesConfig:
+    """What is segmented."""
+
+    only_annotated: bool = option(False, "segment only videos with ground truth")
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,17 @@ class Config:
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
     views: ViewsSpec = field(default_factory=ViewsSpec)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    model: str = option("", "artifact folder of a trained model, whose settings then hold (segment)")
+    method: MethodConfig = field(default_factory=MethodConfig)
+    solv: SolvMethod = field(default_factory=SolvMethod)
+    kmeans: KMeansMethod = field(default_factory=KMeansMethod)
+    spectral: SpectralMethod = field(default_factory=SpectralMethod)
+    blocks: BlocksMethod = field(default_factory=BlocksMethod)
+    one: OneMethod = field(default_factory=OneMethod)
+    centre: CentreBoxMethod = field(default_factory=CentreBoxMethod)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    tubes: TubesConfig = field(default_factory=TubesConfig)
+    metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)
 

@@ -12,6 +12,9 @@ from stages.features.backbones.table import KNOWN
 ACTIONS = ("plan", "status", "verify", "explain", "gc", "du")
 """Flags that each do one thing other than running the recipe; at most one of them may be given."""
 
+COMPARE = "compare"
+"""In the place of a recipe: a table and a page of several runs."""
+
 _NARROWING = {"limit": "a run or --plan", "retry_failed": "a run or --plan"}
 
 
@@ -24,7 +27,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
     )
     add = result.add_argument
-    add("recipe", nargs="?", help="name of the recipe, e.g. features")
+    add("recipe", nargs="?", help="name of the recipe, e.g. features; or: compare")
+    add(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="compare: runs (as printed), their folders, or folders of metrics",
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting (see below); repeatable")
     add("--config", action="append", default=[], metavar="FILE", help="a YAML file of settings; repeatable")
     what = result.add_argument_group("instead of running")
@@ -72,6 +81,12 @@ def check(args: argparse.Namespace) -> None:
         raise SettingsError("--address goes with --runner ray")
     if (action or args.set or args.config) and not args.recipe:
         raise SettingsError("name a recipe first, e.g. features; run without arguments for the list")
+    if args.runs and args.recipe != COMPARE:
+        raise SettingsError(
+            f"{args.runs[0]}: only compare takes runs; settings are given with --set KEY=VALUE"
+        )
+    if args.recipe == COMPARE and (len(args.runs) < 2 or action):
+        raise SettingsError("compare takes two or more runs: python pipelines/run.py compare RUN RUN")
     max_failed(args.max_failed, 100)
 
 

@@ -59,6 +59,10 @@ def _run(args: argparse.Namespace, output: Output) -> int:
     if args.recipe is None:
         output.recipes(recipes())
         return OK
+    if args.recipe == arguments.COMPARE:
+        from pipelines.comparing import compare
+
+        return compare(args, output)
     config = compose(args.recipe, args.config, args.set)
     for action in arguments.ACTIONS:
         if getattr(args, action):

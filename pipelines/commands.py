@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 
 from cluster.resources import cpus
+from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
@@ -13,14 +15,22 @@ from pipelines.notes import plan_notes
 from pipelines.output import Output, human_bytes
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.progress import Reporter, StageProgress
-from pipelines.running import Runner, finish, refuse_unschedulable, run_plan
+from pipelines.running import (
+    Runner,
+    consolidate,
+    finish,
+    make_whole,
+    next_fit,
+    refuse_unschedulable,
+    run_plan,
+)
 from pipelines.runs import RunRecord, all_runs
 from stages.artifacts.ledger import Totals
 
 
 def plan_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """``--plan``: print the plan; exit 5 where it can't be scheduled."""
-    graph = build(config)
+    graph = build(config, args.limit)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
     output.plan(plan, plan_notes(plan, args))
     refuse_unschedulable(plan, _here(args))
@@ -33,7 +43,7 @@ def _here(args: argparse.Namespace) -> bool:
 
 def run_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """Run the recipe."""
-    graph = build(config)
+    graph = build(config, args.limit)
     options = Options(args.limit, args.retry_failed)
     runner = make_runner(args, config)
     plan = make_plan(graph, options, record=True)
@@ -42,8 +52,9 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     state, code = "failed", 1
     try:
         output.say(f"run {record.id} on {graph.store}")
-        _work(plan, runner, output, record)
-        totals = finish(graph, runner, complete=args.limit is None)
+        plan = _work(plan, options, runner, output, record)
+        facts = {"run": record.id, "settings": to_dict(config), "stages": record.stages}
+        totals = finish(graph, runner, complete=args.limit is None, facts=facts)
         code = _verdict(totals, args, output)
         state = "finished"
         _report(graph, totals, record, code, output)
@@ -55,12 +66,28 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         record.close(state, code)
 
 
-def _work(plan: Plan, runner: Runner, output: Output, record: RunRecord) -> None:
-    stages = [StageProgress(stage.kind, stage.todo) for stage in plan.stages[: len(plan.graph.chain)]]
-    with Reporter(output.errors, stages, record.update, quiet=output.as_json) as reporter:
-        run_plan(plan, runner, reporter, record.id)
-    if not plan.tasks:
+def _work(plan: Plan, options: Options, runner: Runner, output: Output, record: RunRecord) -> Plan:
+    """Map stages up to a training that is due, the training, and so on; then the rest in one stream."""
+    graph = plan.graph
+    if not plan.pending:
         output.say("nothing to do: everything is cached")
+        return plan
+    while (fit := next_fit(graph)) is not None:
+        _stream(plan, runner, output, record, fit.after)
+        consolidate(graph, fit.after, complete=False)
+        output.say(f"training {fit.stage.name} in {fit.folder}")
+        with record.timed(fit.stage.kind):
+            make_whole(fit, graph, runner, {})
+        # what the first plan knew about retries is recorded by now
+        plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
+    _stream(plan, runner, output, record)
+    return plan
+
+
+def _stream(plan: Plan, runner: Runner, output: Output, record: RunRecord, levels: int | None = None) -> None:
+    stages = [StageProgress(stage.kind, stage.todo) for stage in plan.chain]
+    with Reporter(output.errors, stages, record.update, quiet=output.as_json) as reporter:
+        run_plan(plan, runner, reporter, record.id, levels)
 
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:
@@ -80,14 +107,17 @@ def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output
 
 def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: int, output: Output) -> None:
     folders = {bound.stage.kind: str(bound.artifact.root) for bound in graph.chain}
+    artifacts = folders | {item.stage.kind: str(item.folder) for item in graph.whole}
+    record.made(artifacts)
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
+    output.metrics(artifacts)
     output.data(
         {
             "run": record.id,
             "store": str(graph.store),
-            "artifacts": folders | {item.stage.kind: str(item.folder) for item in graph.whole},
+            "artifacts": artifacts,
             "totals": {kind: vars(total) for kind, total in totals.items()},
             "exit_code": code,
         }
@@ -99,11 +129,11 @@ def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     if args.runner == "local":
         from cluster.local import LocalRunner
 
-        return LocalRunner(args.workers or 1)
+        return LocalRunner(args.workers or 1, fit_workers=config.run.train_workers)
     from cluster.on_ray import RayRunner
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
-    return RayRunner(workers, config.run.gpus, args.address)
+    return RayRunner(workers, config.run.gpus, args.address, fit_workers=config.run.train_workers)
 
 
 def status_command(config: Config, args: argparse.Namespace, output: Output) -> int:

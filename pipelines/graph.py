@@ -1,39 +1,50 @@
-"""From a configuration to stages: the chain of map stages of a recipe, and the stages after it."""
+"""From a configuration to stages: the chain of map stages of a recipe, and the stages that take whole
+artifacts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.chain import BoundStage, Chain
 from configs.compose import recipe
-from configs.schema import Config, geometry
+from configs.schema import Config
+from pipelines.builders import BUILDERS, given_model
 from stages.artifacts.layout import Artifact, ShardLayout
-from stages.catalog.spec import DataSpec
-from stages.catalog.stage import CatalogStage
-from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
-from stages.features.stage import FeaturesStage
-from stages.report.summary import SummaryStage
-from stages.stage import Limits, MapStage, Stage, WholeStage, WorkContext
+from stages.stage import FitStage, Limits, MapStage, Stage, WholeStage, WorkContext
 
 
 @dataclass(frozen=True)
 class BoundWhole:
-    """A fit or reduce stage with the folder it fills and the artifacts it reads."""
+    """A fit or reduce stage with the folder it fills and what it reads.
+
+    Attributes:
+        inputs: the artifacts of the map stages before it.
+        wholes: the folders of the fit and reduce stages before it.
+        after: how many map stages come before it; a fit has to wait for these, and later map stages for it.
+    """
 
     stage: WholeStage
     folder: Path
     inputs: tuple[Artifact, ...]
     fingerprint: str
+    wholes: tuple[Path, ...] = ()
+    after: int = 0
+    context: WorkContext = dataclasses.field(kw_only=True)
+
+    @property
+    def fit(self) -> bool:
+        """Whether it is a training, which map stages may wait for."""
+        return isinstance(self.stage, FitStage)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A recipe made concrete: map stages in streaming order, then whole stages in order."""
+    """A recipe made concrete: map stages in streaming order, and whole stages in order."""
 
     config: Config
     store: Path
@@ -47,43 +58,6 @@ class Graph:
         return ShardLayout(self.config.layout.shard_videos, self.config.layout.shard_bytes)
 
 
-def _plain(config: object, cls: type) -> object:
-    """The part of a config section that is the stage's own spec."""
-    return cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
-
-
-def catalog_stage(config: Config) -> CatalogStage:
-    """The catalog of ``config.data``; its name defaults to the folder's."""
-    spec = _plain(config.data, DataSpec)
-    assert isinstance(spec, DataSpec)
-    return CatalogStage(dataclasses.replace(spec, name=data_name(config)))
-
-
-def data_name(config: Config) -> str:
-    """``data.name``, else the name of the data's folder."""
-    return config.data.name or Path(config.data.root).absolute().name
-
-
-def features_stage(config: Config) -> FeaturesStage:
-    """The features that ``config`` asks for."""
-    decode = _plain(config.decode, DecodeSpec)
-    assert isinstance(decode, DecodeSpec)
-    return FeaturesStage(
-        backbone=config.backbone,
-        decode=decode,
-        geometry=geometry(config),
-        views=config.views,
-        encoding=config.features.encoding,
-    )
-
-
-_BUILDERS: dict[str, Callable[[Config], Stage]] = {
-    "catalog": catalog_stage,
-    "features": features_stage,
-    "summary": lambda _: SummaryStage(),
-}
-
-
 def store_folder(config: Config) -> Path:
     """The store's folder: the setting, else ``$TUBEFLOW_STORE``, else ``~/tubeflow``."""
     store = config.store or os.environ.get("TUBEFLOW_STORE", "") or "~/tubeflow"
@@ -95,37 +69,69 @@ def store_folder(config: Config) -> Path:
     return folder
 
 
-def build(config: Config) -> Graph:
+def build(config: Config, limit: int | None = None) -> Graph:
     """Bind every stage of the configuration's recipe to its artifact.
+
+    Args:
+        limit: the run's ``--limit``: a model trained on the first few videos is not that of all of them.
 
     Raises:
         SettingsError: if the data's root is missing, or a relative path is used inside a Ray job.
     """
-    root = _checked_root(config)
-    store = store_folder(config)
-    context = WorkContext(
-        data_root=root,
-        scratch=store,
-        device=config.run.device,
-        threads=config.run.threads,
-        limits=Limits(
-            config.run.timeout_s, config.run.memory_mb, config.run.attempts, config.run.recycle_videos
-        ),
-    )
-    chain: list[BoundStage] = []
-    fingerprints: list[str] = []
-    whole: list[BoundWhole] = []
+    binder = _Binder(config, limit)
     for name in recipe(config.recipe).stages:
-        stage = _BUILDERS[name](config)
-        inputs = fingerprints[-1:] if isinstance(stage, MapStage) else fingerprints
-        fingerprint = stage.fingerprint(inputs)
-        folder = store / stage.kind / f"{stage.name}-{fingerprint[:8]}"
+        binder.bind(BUILDERS[name](config))
+    return Graph(config, binder.store, tuple(binder.chain), tuple(binder.fingerprints), tuple(binder.whole))
+
+
+class _Binder:
+    """Stages bound one after the other, each to what the ones before it leave behind."""
+
+    def __init__(self, config: Config, limit: int | None) -> None:
+        self._limit = limit
+        self.store = store_folder(config)
+        self.chain: list[BoundStage] = []
+        self.fingerprints: list[str] = []
+        self.whole: list[BoundWhole] = []
+        self._models: list[str] = []
+        self._folders: dict[str, str] = {}
+        run = config.run
+        self._context = WorkContext(
+            data_root=_checked_root(config),
+            scratch=self.store,
+            device=run.device,
+            threads=run.threads,
+            limits=Limits(run.timeout_s, run.memory_mb, run.attempts, run.recycle_videos),
+        )
+        given = given_model(config)
+        if given is not None:
+            self._models = [given.fingerprint]
+            self._folders["model"] = str(given.folder)
+
+    def bind(self, stage: Stage) -> None:
+        """Give ``stage`` its folder, its inputs and its context."""
         if isinstance(stage, MapStage):
-            chain.append(BoundStage(stage, Artifact(folder, stage.kind, stage.suffix), context))
-            fingerprints.append(fingerprint)
+            inputs = self.fingerprints[-1:] + (self._models if stage.reads_model else [])
+        elif isinstance(stage, FitStage):
+            inputs = self.fingerprints[-1:] + ([] if self._limit is None else [f"limit {self._limit}"])
+        else:
+            inputs = self.fingerprints + [w.fingerprint for w in self.whole]
+        fingerprint = stage.fingerprint(inputs)
+        folder = self.store / stage.kind / f"{stage.name}-{fingerprint[:8]}"
+        context = dataclasses.replace(self._context, inputs=dict(self._folders))
+        if isinstance(stage, MapStage):
+            self.chain.append(BoundStage(stage, Artifact(folder, stage.kind, stage.suffix), context))
+            self.fingerprints.append(fingerprint)
         elif isinstance(stage, WholeStage):
-            whole.append(BoundWhole(stage, folder, tuple(b.artifact for b in chain), fingerprint))
-    return Graph(config, store, tuple(chain), tuple(fingerprints), tuple(whole))
+            artifacts = tuple(bound.artifact for bound in self.chain)
+            wholes = tuple(bound.folder for bound in self.whole)
+            bound = BoundWhole(
+                stage, folder, artifacts, fingerprint, wholes, len(self.chain), context=context
+            )
+            self.whole.append(bound)
+            if bound.fit:
+                self._models = [fingerprint]
+        self._folders[stage.kind] = str(folder)
 
 
 def _checked_root(config: Config) -> str:
@@ -133,7 +139,7 @@ def _checked_root(config: Config) -> str:
     if not root:
         raise SettingsError("no data: name its folder with --set data.root=FOLDER")
     if inside_ray_job():
-        for key, value in (("data.root", root), ("store", config.store)):
+        for key, value in (("data.root", root), ("store", config.store), ("model", config.model)):
             if value and "://" not in value and not Path(value).is_absolute():
                 raise SettingsError(
                     f"{key}={value} is relative, and inside a Ray job that is a temporary copy: "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from configs.compose import Recipe
 from pipelines.planning import Plan
+from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 
 
@@ -70,6 +72,7 @@ class Output:
         width = max(len(recipe.name) for recipe in recipes)
         for recipe in recipes:
             self.say(f"{recipe.name:<{width}}  {recipe.help}")
+        self.say(f"{'compare':<{width}}  One table and one page of several runs: compare RUN RUN ...")
         self.data({"recipes": {recipe.name: recipe.help for recipe in recipes}})
 
     def plan(self, plan: Plan, notes: Sequence[str]) -> None:
@@ -103,8 +106,23 @@ class Output:
             )
             self.say(f"  {folders[kind]}")
 
+    def metrics(self, artifacts: Mapping[str, str]) -> None:
+        """The table of figures of a run that has measured something, and where its page is."""
+        found = whole.current(Path(artifacts["metrics"])) if "metrics" in artifacts else None
+        if found is not None:
+            content = json.loads((found[0] / "metrics.json").read_text())
+            names = content["protocols"]
+            rows = [
+                [candidate, *("-" if values[n] is None else f"{100 * values[n]:.1f}" for n in names)]
+                for candidate, values in content["values"].items()
+            ]
+            self.table(["candidate", *names], rows)
+        page = whole.current(Path(artifacts["report"])) if "report" in artifacts else None
+        if page is not None:
+            self.say(f"page: {page[0] / 'report.html'}")
 
-_LEFT = {"stage", "why", "artifact", "run", "state", "what", "video", "path", "problem"}
+
+_LEFT = {"candidate", "stage", "why", "artifact", "run", "state", "what", "video", "path", "problem"}
 
 
 def plan_data(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cluster.chain import Task, tasks_below
 from cluster.resources import free_bytes
-from pipelines.graph import Graph, describe_stage
+from pipelines.graph import BoundWhole, Graph, describe_stage
 from pipelines.reasons import new_artifact_reason
 from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
@@ -61,6 +61,12 @@ class Plan:
     free: int
 
     @property
+    def chain(self) -> list[StagePlan]:
+        """The map stages among `stages`, in order."""
+        kinds = {bound.stage.kind for bound in self.graph.chain}
+        return [stage for stage in self.stages if stage.kind in kinds]
+
+    @property
     def needed(self) -> int:
         """Bytes that are known to be written."""
         return sum(stage.bytes or 0 for stage in self.stages)
@@ -95,12 +101,15 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
         _start(graph, catalog)
     first, tasks, gone = _plan_first(graph, ledgers[0], listed, options, record)
     stages = [first]
+    wholes = list(graph.whole)
     for level in range(1, len(graph.chain)):
+        while wholes and wholes[0].after == level:
+            stages.append(_plan_whole(wholes.pop(0), stages))
         stage, more = _plan_below(graph, level, ledgers, options, record, stages[-1])
         stages.append(stage)
         tasks += more
-    for bound in graph.whole:
-        stages.append(_plan_whole(bound.stage.kind, bound.folder, bound.inputs, stages))
+    for bound in wholes:
+        stages.append(_plan_whole(bound, stages))
     return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
 
 
@@ -229,7 +238,7 @@ def _estimate_all(graph: Graph, level: int, above: Ledger, plan: StagePlan) -> N
     stage, source = graph.chain[level].stage, graph.chain[level - 1].artifact
     current = set(above.with_status("done")["video"].to_pylist())
     plan.todo, plan.frames, plan.bytes = len(current), 0, 0
-    if source.suffix != ".parquet":
+    if graph.chain[level - 1].stage.hands_on != "rows":
         plan.frames = plan.bytes = None
         return
     for shard in above.shards:
@@ -274,18 +283,19 @@ def _retry_tasks(level: int, retries: pa.Table, committed: set[str]) -> list[Tas
     ]
 
 
-def _plan_whole(
-    kind: str, folder: Path, inputs: Sequence[Artifact], before: Sequence[StagePlan]
-) -> StagePlan:
-    plan = StagePlan(kind, folder, frames=None, bytes=None)
-    found = whole.current(folder)
+def _plan_whole(bound: BoundWhole, before: Sequence[StagePlan]) -> StagePlan:
+    plan = StagePlan(bound.stage.kind, bound.folder, frames=None, bytes=None)
+    found = whole.current(bound.folder)
     waiting = any(stage.todo != 0 for stage in before)
+    changed = waiting or (found is not None and found[1] != whole.input_state(bound.inputs, bound.wholes))
     if found is None:
         plan.todo, plan.reasons = 1, ["not made yet"]
-    elif waiting or found[1] != whole.input_state(inputs):
+    elif changed and not bound.fit:
         plan.todo, plan.reasons = 1, ["its inputs have changed" if not waiting else "its inputs will change"]
     else:
         plan.cached = 1
+        if changed:
+            plan.reasons = ["trained on fewer videos; kept (another train.seed trains anew)"]
     return plan
 
 

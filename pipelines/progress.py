@@ -30,6 +30,8 @@ class StageProgress:
     frames: int = 0
     bytes: int = 0
     shards: int = 0
+    seconds: float = 0.0
+    """Spent by all workers together."""
 
     @property
     def finished(self) -> int:
@@ -101,6 +103,7 @@ class Reporter:
         stage.frames += receipt.frames
         stage.bytes += receipt.bytes
         stage.shards += 1
+        stage.seconds += receipt.seconds
         if receipt.level + 1 < len(self._stages):
             self._announce(self._stages[receipt.level + 1], receipt)
         self._on_change({s.kind: vars(s) for s in self._stages})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.resources import ResourcesError, has_gpu
+from configs.compose import to_dict
+from configs.models import SECTIONS
 from pipelines.graph import BoundWhole, Graph
 from pipelines.planning import Plan, success_text
 from pipelines.progress import Reporter
@@ -37,26 +40,36 @@ class RunFailedError(RuntimeError):
     """A worker met something that is neither a video's fault nor the user's: a bug."""
 
 
-def run_plan(plan: Plan, runner: Runner, reporter: Reporter, run_id: str) -> None:
+def run_plan(plan: Plan, runner: Runner, reporter: Reporter, run_id: str, levels: int | None = None) -> None:
     """Run what the plan holds; a third run in a row starts nothing.
+
+    Args:
+        levels: only the first so many map stages; default: all.
 
     Raises:
         StoreError, SettingsError, DamagedError, RepairRefusedError: as reported by a worker.
         RunFailedError: if a worker met a bug; the message holds its traceback.
     """
-    graph = plan.graph
-    if plan.tasks:
-        for bound in graph.chain:
-            bound.artifact.success_json.unlink(missing_ok=True)
-        receipts = runner.run(graph.chain, plan.tasks, run_id)
-        try:
-            for receipt in receipts:
-                raise_error(receipt)
-                reporter.take(receipt)
-        finally:
-            close = getattr(receipts, "close", None)
-            if close is not None:
-                close()
+    chain = plan.graph.chain[:levels]
+    tasks = [task for task in plan.tasks if task.level < len(chain)]
+    if not tasks:
+        return
+    for bound in plan.graph.chain:
+        bound.artifact.success_json.unlink(missing_ok=True)
+    receipts = runner.run(chain, tasks, run_id)
+    try:
+        for receipt in receipts:
+            raise_error(receipt)
+            reporter.take(receipt)
+    finally:
+        close = getattr(receipts, "close", None)
+        if close is not None:
+            close()
+
+
+def next_fit(graph: Graph) -> BoundWhole | None:
+    """The first training whose model is not there; the map stages after it have to wait."""
+    return next((item for item in graph.whole if item.fit and whole.current(item.folder) is None), None)
 
 
 def raise_error(receipt: Receipt) -> None:
@@ -76,14 +89,25 @@ def raise_error(receipt: Receipt) -> None:
             raise RunFailedError(receipt.error)
 
 
-def finish(graph: Graph, runner: Runner, complete: bool) -> dict[str, Totals]:
+def finish(
+    graph: Graph, runner: Runner, complete: bool, facts: Mapping[str, Any] | None = None
+) -> dict[str, Totals]:
     """Consolidate the ledgers, make the whole stages, and say what is complete.
 
     Args:
         complete: nothing is pending, so that ``_SUCCESS.json`` may be written.
+        facts: what the report tells about this run.
     """
+    totals = consolidate(graph, len(graph.chain), complete)
+    for item in graph.whole:
+        make_whole(item, graph, runner, facts or {})
+    return totals
+
+
+def consolidate(graph: Graph, levels: int, complete: bool) -> dict[str, Totals]:
+    """Write the indexes of the first ``levels`` map stages, and ``_SUCCESS.json`` where all is there."""
     totals = {}
-    for bound in graph.chain:
+    for bound in graph.chain[:levels]:
         ledger = Ledger.load(bound.artifact)
         stale = ledger.fresh > 0
         ledger.save(bound.artifact)
@@ -92,13 +116,24 @@ def finish(graph: Graph, runner: Runner, complete: bool) -> dict[str, Totals]:
             open_local(bound.artifact.root)
         if complete and (stale or not bound.artifact.success_json.exists()):
             atomic.write_bytes(bound.artifact.success_json, success_text(ledger))
-    for item in graph.whole:
-        _make_whole(item, graph, runner)
     return totals
 
 
-def _make_whole(item: BoundWhole, graph: Graph, runner: Runner) -> None:
-    state = whole.input_state(item.inputs)
+def make_whole(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> None:
+    """Make a fit or reduce stage's files, unless those of the present inputs are there.
+
+    A model is trained once: later growth of the corpus does not train it again.
+    """
+    if not item.fit:
+        _make(item, graph, runner, facts)
+    elif whole.current(item.folder) is None:
+        with whole.exclusively(item.folder):
+            if whole.current(item.folder) is None:
+                _make(item, graph, runner, facts)
+
+
+def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> None:
+    state = whole.input_state(item.inputs, item.wholes)
     found = whole.current(item.folder)
     if found is not None and found[1] == state:
         return
@@ -108,9 +143,10 @@ def _make_whole(item: BoundWhole, graph: Graph, runner: Runner) -> None:
         "fingerprint": item.fingerprint,
         "identity": item.stage.identity(),
         "inputs": [artifact.root.name for artifact in item.inputs],
+        **_described(graph, item),
     }
     roots = [artifact.root for artifact in item.inputs]
-    context = graph.chain[0].context
+    context = replace(item.context, facts=facts, checkpoints=item.folder / "checkpoints")
     stage = item.stage
 
     def make(folder: Path) -> None:
@@ -120,6 +156,16 @@ def _make_whole(item: BoundWhole, graph: Graph, runner: Runner) -> None:
             stage.make(roots, folder, context)
 
     whole.produce(item.folder, description, state, make)
+
+
+def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:
+    """What a model's ``stage.json`` says beyond a stage's own identity: how its videos were seen."""
+    if not item.fit:
+        return {}
+    settings = to_dict(graph.config)
+    sections = (*SECTIONS, settings["method"]["name"])
+    features = next(b.stage for b in reversed(graph.chain[: item.after]))
+    return {"settings": {key: settings[key] for key in sections}, "features": features.identity()}
 
 
 def refuse_unschedulable(plan: Plan, here: bool) -> None:

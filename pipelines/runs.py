@@ -6,6 +6,7 @@ every few seconds while the run lives. A run whose status is older than `STALE_S
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ class RunRecord:
         text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
         atomic.write_bytes(self.folder / "config.yaml", text.encode())
         self._lock = threading.Lock()
+        self._seconds: dict[str, float] = {}
         self._ended = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
@@ -62,6 +65,28 @@ class RunRecord:
         """Set the per-stage counts that the next heartbeat will carry."""
         with self._lock:
             self._status["stages"] = stages
+
+    @contextlib.contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Count the seconds within as spent on the stage ``kind``."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[kind] = self._seconds.get(kind, 0.0) + time.monotonic() - began
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """What this run did, by stage: counts of map stages, seconds of the others."""
+        with self._lock:
+            others = {kind: {"seconds": seconds} for kind, seconds in self._seconds.items()}
+            return {**self._status["stages"], **others}
+
+    def made(self, artifacts: Mapping[str, str]) -> None:
+        """Note where the run's results lie, by kind of artifact."""
+        with self._lock:
+            self._status["artifacts"] = dict(artifacts)
 
     def close(self, state: str, exit_code: int) -> None:
         """End the record with ``state`` (finished, failed or interrupted)."""

@@ -11,9 +11,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
@@ -21,6 +21,10 @@ from stages.outcome import Outcome
 
 Row = dict[str, Any]
 """One item of a shard: a listed file for the first stage, a row of the stage before it otherwise."""
+
+
+UPSTREAM_SHARD = "shard"
+"""Key of an item that names the shard of the stage before which holds it."""
 
 
 def canonical(value: Any) -> Any:
@@ -126,6 +130,10 @@ class WorkContext:
     device: str = "cpu"
     threads: int = 1
     limits: Limits = Limits()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the artifacts before the stage, by kind."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a report tells about the run that makes it: recipe, settings, timings, cache hits."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,11 @@ class MapStage(Stage):
 
     suffix: ClassVar[str]
     """File name ending of the shards: ``.tar`` or ``.parquet``."""
+    hands_on: ClassVar[Literal["rows", "outcomes"]] = "outcomes"
+    """What the items of the next stage are: the rows of this one's table (one per video), or its outcomes."""
+
+    reads_model: ClassVar[bool] = False
+    """Whether it uses the recipe's trained model, whose fingerprint then enters its own."""
 
     @abstractmethod
     def open(self, context: WorkContext) -> ShardWorker:

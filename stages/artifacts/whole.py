@@ -6,11 +6,14 @@ that counts. A new state is computed beside the old one, which is removed after 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,36 @@ from stages.artifacts import atomic
 from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
 
 
-def input_state(inputs: Sequence[Artifact]) -> str:
-    """A digest of what the inputs hold: it changes with every new shard (a repair keeps the bytes)."""
+def input_state(inputs: Sequence[Artifact], wholes: Sequence[Path] = ()) -> str:
+    """A digest of what the inputs hold: it changes with every new shard (a repair keeps the bytes).
+
+    Args:
+        wholes: folders of fit and reduce stages among the inputs.
+    """
     state = hashlib.sha256()
     for artifact in inputs:
         state.update(artifact.root.name.encode())
         for shard in artifact.committed():
             state.update(f"\n{shard}".encode())
+    for folder in wholes:
+        state.update(f"\n{folder.name} {current(folder)}".encode())
     return state.hexdigest()
+
+
+@contextlib.contextmanager
+def exclusively(folder: Path) -> Iterator[None]:
+    """Hold the lock of a fit artifact's ``folder``; waits while another living run trains the same model.
+
+    The kernel releases the lock of a run that is killed.
+    """
+    with atomic.store_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def current(folder: Path) -> tuple[Path, str] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from stages.artifacts.table_writer import ParquetShardWriter
 from stages.catalog import content
@@ -41,6 +41,7 @@ class CatalogStage(MapStage):
 
     kind: ClassVar[str] = "catalog"
     suffix: ClassVar[str] = ".parquet"
+    hands_on: ClassVar[Literal["rows", "outcomes"]] = "rows"
     data: DataSpec = field(default_factory=DataSpec)
 
     @property

@@ -77,7 +77,7 @@ class Worker:
         for number, chunk in enumerate(source.chunks(request)):
             if number >= skip:
                 self.send(("chunk", chunk.index, chunk.pts, chunk.rgb.shape), chunk.rgb)
-        self.send(("end", {"decoder": source.decoder.used}))
+        self.send(("end", {"decoder": source.decoder.used, **source.outline(request)}))
 
     def _open(self, path: str, decoder: str, clock: float | None) -> Source:
         if self._source is None or self._source.identity != identity(path, decoder, clock):

@@ -30,7 +30,8 @@ class DecodedVideo:
 
     Attributes:
         key: the request's key.
-        info: ``{"decoder": name}`` of the decoder whose pictures were given, once iteration is complete.
+        info: once iteration is complete, ``decoder``: whose pictures were given, ``native``: (height, width)
+            of the upright picture, ``borders``: rows and columns cut off at top, bottom, left and right.
     """
 
     def __init__(self, key: str, take: Callable[[], tuple[Any, ...]]) -> None:

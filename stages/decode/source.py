@@ -58,6 +58,17 @@ class Source:
                 row[:] = prepare(self._next(pictures, len(timeline)), native, box, size, resizer)
             yield FrameChunk(index, timeline.seconds(index), rgb)
 
+    def outline(self, request: DecodeRequest) -> dict[str, list[int]]:
+        """``native``: (height, width) of the upright picture; ``borders``: what was cropped off its four
+        sides.
+
+        Empty where no frame was asked for, since then no picture was decoded.
+        """
+        if self._first is None:
+            return {}
+        native, box = self._first
+        return {"native": list(native), "borders": list(_NO_BOX if request.spec.crop == "none" else box)}
+
     def _next(self, pictures: Iterator[Picture], total: int) -> Picture:
         """The next picture of a decoder, which may not end before its time."""
         picture = next(pictures, None)

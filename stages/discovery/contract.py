@@ -2,16 +2,17 @@
 
 How the published methods fit, without special cases:
 
-* **SOLV**: one fit on `Windows` of 5 frames around every frame; merging inside `training_step`, which gets its
-  epoch from `Progress`. `segment` slides over the video, links the slots of neighbouring frames and returns
-  per-frame slot counts through `Segmentation.active`.
-* **VOL**: one fit on `RandomClip` of 8 frames. `segment` cuts the video into clips; one slot covers all frames of a
-  clip, so `identity` is constant along time and `slots` repeats. Naming is a later stage and reads slot vectors.
-* **BA**: one fit of one attention block; `segment` takes all frames of the video at once and clusters tokens, so
-  `slots` is None and ``masks`` are 0 or 1.
-* **SMTC**: one fit on pairs of views of 4 frames (``views`` names two; `Batch.features` has both); the teacher is a
-  submodule without gradients that `after_step` moves. Masks of semantics x instances may overlap:
-  `Segmentation.overlapping`.
+* **SOLV**: one fit on `Windows` of 5 frames around every frame; merging inside `training_step`, which gets
+  its epoch from `Progress`. `segment` slides over the video, links the slots of neighbouring frames and
+  returns per-frame slot counts through `Segmentation.active`.
+* **VOL**: one fit on `RandomClip` of 8 frames. `segment` cuts the video into clips; one slot covers all
+  frames of a clip, so `identity` is constant along time and `slots` repeats. Naming is a later stage and
+  reads slot vectors.
+* **BA**: one fit of one attention block; `segment` takes all frames of the video at once and clusters
+  tokens, so `slots` is None and ``masks`` are 0 or 1.
+* **SMTC**: one fit on pairs of views of 4 frames (``views`` names two; `Batch.features` has both); the
+  teacher is a submodule without gradients that `after_step` moves. Masks of semantics x instances may
+  overlap: `Segmentation.overlapping`.
 * **Interpreter**: two fits, ``level1`` and ``level2``; the second is built on the first, frozen
   (`Implementation.model` gets the models that are done). Both read whole videos (`WholeVideo`).
 * **Training-free clustering** (k-means, spectral): no fit at all; `segment` works on the features alone.
@@ -52,7 +53,9 @@ class FeatureShape:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come. ``step`` and ``epoch`` count from 0, ``steps`` and ``epochs`` are totals."""
+    """How far a training has come. ``step`` and ``epoch`` count from 0, ``steps`` and ``epochs`` are
+    totals.
+    """
 
     step: int
     steps: int
@@ -65,7 +68,8 @@ class Batch:
     """Clips of cached features.
 
     Attributes:
-        features: of every requested ``(view, facet)``, float32 (B, T, N, D); frames outside of the video are zero.
+        features: of every requested ``(view, facet)``, float32 (B, T, N, D); frames outside of the video are
+        zero.
         available: bool (B, T), False where a clip leaves its video.
         shape: the grid and width of ``("base", "tokens")``.
         videos: ids of the B videos.
@@ -100,8 +104,8 @@ class Segmentation:
     """What a method found in a video of T frames with at most K slots a frame, on a grid of h x w patches.
 
     Attributes:
-        masks: by `MaskKind`, float32 (T, K, h, w) in [0, 1]; rows of inactive slots are zero. The first kind is
-            the method's published one.
+        masks: by `MaskKind`, float32 (T, K, h, w) in [0, 1]; rows of inactive slots are zero. The first kind
+            is the method's published one.
         active: bool (T, K), which slots exist in a frame.
         identity: int64 (T, K), the tube that a slot belongs to, from 0; -1 where inactive. Several slots of a
             frame may belong to one tube.
@@ -132,10 +136,10 @@ class Trainable(Protocol):
 class Implementation(Protocol):
     """The half of a method that imports torch."""
 
-    def model(
-        self, fit: str, shape: FeatureShape, done: Mapping[str, torch.nn.Module]
-    ) -> torch.nn.Module:
-        """A fresh model (a `Trainable`) of the fit called ``fit``; ``done`` holds the fits before it, trained."""
+    def model(self, fit: str, shape: FeatureShape, done: Mapping[str, torch.nn.Module]) -> torch.nn.Module:
+        """A fresh model (a `Trainable`) of the fit called ``fit``; ``done`` holds the fits before it,
+        trained.
+        """
 
     def optimiser(self, fit: str, model: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
         """The fit's optimiser at peak learning rate ``rate``."""

@@ -1,4 +1,6 @@
-"""SOLV: self-supervised object-centric learning for videos (methods sheet 2). The declaration; imports no torch."""
+"""SOLV: self-supervised object-centric learning for videos (methods sheet 2). The declaration; imports no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ TokenDrop = Literal["after_encoder", "premasked", "online", "none"]
 class SolvMethod(Method):
     """Reconstructs the features of a window's centre frame from merged slots.
 
-    The ablation models of the paper: A ``invariant=false temporal=false merge=false``, B with ``merge``, C with
-    ``merge`` and ``temporal``, D with ``merge`` and ``invariant``, E with all.
+    The ablation models of the paper: A ``invariant=false temporal=false merge=false``, B with ``merge``, C
+    with ``merge`` and ``temporal``, D with ``merge`` and ``invariant``, E with all.
 
     Raises:
         SettingsError: for options that contradict each other.
@@ -61,8 +63,9 @@ class SolvMethod(Method):
     min_clusters: int = 3
     """A merging that leaves fewer slots is discarded (as the released code does; 1 never discards)."""
     token_drop: TokenDrop = "after_encoder"
-    """Which tokens a training step groups: a random part of the cached ones, one of the stored versions encoded
-    without the others (premasked, see views.masked), one encoded on the spot (online), or all (none)."""
+    """Which tokens a training step groups: a random part of the cached ones, one of the stored versions
+    encoded without the others (premasked, see views.masked), one encoded on the spot (online), or all
+    (none)."""
     drop_ratio: float = 0.5
     """Share of the tokens of a frame that is dropped."""
     versions: int = 4

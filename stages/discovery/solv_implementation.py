@@ -85,4 +85,3 @@ class Solv:
         for row, alive, found in zip(identity, active, labels, strict=True):
             row[alive] = torch.from_numpy(found)
         return identity
-

@@ -78,7 +78,13 @@ class SolvModel(nn.Module):
         self.slot_attention: InvariantSlotAttention | SlotAttention
         if method.invariant:
             self.slot_attention = InvariantSlotAttention(
-                width, method.slots, shape.rows, shape.columns, method.iterations, method.hidden, method.dropout
+                width,
+                method.slots,
+                shape.rows,
+                shape.columns,
+                method.iterations,
+                method.hidden,
+                method.dropout,
             )
         else:
             self.slot_attention = SlotAttention(
@@ -94,7 +100,12 @@ class SolvModel(nn.Module):
         self.temporal = None
         if method.temporal:
             self.temporal = TemporalBinder(
-                width, method.frames, method.temporal_layers, method.temporal_heads, method.hidden, method.dropout
+                width,
+                method.frames,
+                method.temporal_layers,
+                method.temporal_heads,
+                method.hidden,
+                method.dropout,
             )
         self.decoder = BroadcastDecoder(width, shape.width, shape.tokens, method.decoder, method.invariant)
 
@@ -148,7 +159,9 @@ class SolvModel(nn.Module):
         relative = None
         if isinstance(self.slot_attention, InvariantSlotAttention):
             grid = self.slot_attention.grid_of(None if kept is None else self._grid_rows(kept))
-            relative = grids.relative(self.slot_attention.grid_of(None), *grids.locate(merged.attention, grid))
+            relative = grids.relative(
+                self.slot_attention.grid_of(None), *grids.locate(merged.attention, grid)
+            )
         reconstruction, masks = self.decoder(merged.slots, merged.active, relative)
         shares = torch.zeros_like(bound.shares[:, centre])
         shares = shares.scatter_add(

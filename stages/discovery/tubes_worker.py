@@ -29,7 +29,8 @@ class TubesWorker:
 
     Args:
         stage: the method.
-        context: ``inputs`` name the artifacts ``catalog``, ``features`` and, if the method is trained, ``model``.
+        context: ``inputs`` name the artifacts ``catalog``, ``features`` and, if the method is trained,
+        ``model``.
 
     Raises:
         SettingsError: the model is missing, or not of this method and these features.

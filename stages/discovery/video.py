@@ -1,4 +1,6 @@
-"""The features of one video as a method's `segment` reads them: from the shard that holds them, when asked for."""
+"""The features of one video as a method's `segment` reads them: from the shard that holds them, when
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class CachedVideo:
         device: where tensors go.
     """
 
-    def __init__(self, features: ShardFeatures, video: str, grid: tuple[int, int], device: str = "cpu") -> None:
+    def __init__(
+        self, features: ShardFeatures, video: str, grid: tuple[int, int], device: str = "cpu"
+    ) -> None:
         self.video = video
         self._features, self._device = features, device
         self.frames, tokens, width = features.shape(video)

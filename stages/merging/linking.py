@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -18,9 +20,9 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def link(slots: list[np.ndarray]) -> list[np.ndarray]:
     """A label for every slot of every frame.
 
-    Frame 0 labels its slots 0..n-1; each later frame takes the labels over from the frame before by a Hungarian
-    assignment of most total cosine similarity. A slot left over takes the label of the most similar slot before:
-    no label is ever new, and two slots of a frame can share one.
+    Frame 0 labels its slots 0..n-1; each later frame takes the labels over from the frame before by a
+    Hungarian assignment of most total cosine similarity. A slot left over takes the label of the most
+    similar slot before: no label is ever new, and two slots of a frame can share one.
 
     Args:
         slots: per frame float (n_t, d), n_t >= 1.
@@ -29,7 +31,7 @@ def link(slots: list[np.ndarray]) -> list[np.ndarray]:
         Per frame int64 (n_t,).
     """
     labels = [np.arange(len(slots[0]), dtype=np.int64)]
-    for before, now in zip(slots, slots[1:], strict=False):
+    for before, now in pairwise(slots):
         similar = similarity(before.astype(np.float64), now.astype(np.float64))
         partner = similar.argmax(axis=0)
         rows, columns = linear_sum_assignment(similar, maximize=True)

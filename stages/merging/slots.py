@@ -39,7 +39,11 @@ def cluster(slots: np.ndarray, threshold: float) -> np.ndarray:
     if len(slots) < 2:
         return np.zeros(len(slots), np.int64)
     model = AgglomerativeClustering(
-        n_clusters=None, metric="cosine", linkage="complete", distance_threshold=threshold, compute_full_tree=True
+        n_clusters=None,
+        metric="cosine",
+        linkage="complete",
+        distance_threshold=threshold,
+        compute_full_tree=True,
     )
     labels: np.ndarray = model.fit_predict(slots).astype(np.int64)
     return labels

@@ -10,7 +10,8 @@ _PIXELS = 1 << 24  # of upsampled masks held at a time
 
 
 def upsample_argmax(masks: Tensor, active: Tensor, size: tuple[int, int]) -> Tensor:
-    """The slot that wins each pixel: bilinear upsampling (corners not aligned), then argmax over active slots.
+    """The slot that wins each pixel: bilinear upsampling (corners not aligned), then argmax over active
+    slots.
 
     Args:
         masks: float (T, K, h, w).

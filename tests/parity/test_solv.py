@@ -98,7 +98,9 @@ def test_invariant_slot_attention(tokens):
     width, slots = int(number(table, "slot_width")), int(number(table, "num_slots"))
     project = InputProjection(features.shape[-1], width)
     project.load_state_dict(parameters(table, "input_projection."))
-    attend = InvariantSlotAttention(width, slots, rows, columns, hidden=int(number(table, "slot_mlp_hidden"))).eval()
+    attend = InvariantSlotAttention(
+        width, slots, rows, columns, hidden=int(number(table, "slot_mlp_hidden"))
+    ).eval()
     attend.load_state_dict(parameters(table, "slot_attention."))
     decoder = BroadcastDecoder(width, features.shape[-1], rows * columns, [8], relative_grid=True)
     decoder.relative_grid_linear.load_state_dict(parameters(table, "decoder.relative_grid_linear."))
@@ -173,7 +175,9 @@ def test_inference_up_to_the_linked_label_maps():
 def test_learning_rate(case):
     table = fixture("solv_learning_rate")
     total, peak = int(table[f"in.{case}.total_steps"]), float(table[f"in.{case}.peak"])
-    for step, expected in zip(table[f"in.{case}.steps"].tolist(), table[f"out.{case}.learning_rate"].tolist(), strict=True):
+    for step, expected in zip(
+        table[f"in.{case}.steps"].tolist(), table[f"out.{case}.learning_rate"].tolist(), strict=True
+    ):
         assert math.isclose(peak * warmup_exponential(step, total), expected, rel_tol=1e-5)
 
 

@@ -1,8 +1,8 @@
 """The broadcast MLP decoder: every slot paints all positions, and slots compete for each by their alpha.
 
-Only active slots are decoded. The first layer is linear in slot, position and relative coordinates, so its three
-parts are computed apart; the last layer commutes with the alpha-weighted sum, so the wide features are computed
-once per position and not once per slot.
+Only active slots are decoded. The first layer is linear in slot, position and relative coordinates, so its
+three parts are computed apart; the last layer commutes with the alpha-weighted sum, so the wide features are
+computed once per position and not once per slot.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ class BroadcastDecoder(nn.Module):
         self.relative_grid_linear = nn.Linear(2, slot_width) if relative_grid else None
         self.layers = hidden_layers([slot_width, *hidden, width + 1])
 
-    def forward(
-        self, slots: Tensor, active: Tensor, relative: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, slots: Tensor, active: Tensor, relative: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decode.
 
         Args:

@@ -1,9 +1,10 @@
 """Invariant slot attention (SOLV, methods sheet 2.2): keys and values see tokens from where each slot looks.
 
-The published formulation computes, for every slot and token, ``f(K x + g(R))`` with a two-layer ``f``. Here the
-same numbers are had for less: keys only ever meet queries and values only ever meet weights, so the second layer
-of ``f`` is applied to the query, and to the weighted sum; its first layer splits into a part per token and a part
-that is linear in the two relative coordinates. Per slot and token there remain a 2-to-d map, a sum and a ReLU.
+The published formulation computes, for every slot and token, ``f(K x + g(R))`` with a two-layer ``f``. Here
+the same numbers are had for less: keys only ever meet queries and values only ever meet weights, so the
+second layer of ``f`` is applied to the query, and to the weighted sum; its first layer splits into a part
+per token and a part that is linear in the two relative coordinates. Per slot and token there remain a 2-to-d
+map, a sum and a ReLU.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class InvariantSlotAttention(nn.Module):
             draws: a CPU generator (not used by learned slots).
 
         Returns:
-            Slots (B, K, d), and of the last pass: attention over slots (B, K, N'), and the same normalised over
-            tokens.
+            Slots (B, K, d), and of the last pass: attention over slots (B, K, N'), and the same normalised
+            over tokens.
         """
         grid = self.grid_of(kept)
         first, second = self.token_mlp.linear1, self.token_mlp.linear2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -53,4 +54,4 @@ class ResidualMLP(nn.Module):
 
 def hidden_layers(widths: Sequence[int]) -> nn.ModuleList:
     """Linear layers between consecutive ``widths``."""
-    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+    return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))

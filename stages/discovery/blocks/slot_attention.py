@@ -37,8 +37,8 @@ class SlotInit(nn.Module):
     Args:
         slots: K.
         width: d.
-        kind: ``learned``: K vectors of their own, Xavier (SOLV); ``gaussian``: one mean and log-deviation that
-            all slots share, drawn anew at every call (VOL, DINOSAUR).
+        kind: ``learned``: K vectors of their own, Xavier (SOLV); ``gaussian``: one mean and log-deviation
+            that all slots share, drawn anew at every call (VOL, DINOSAUR).
     """
 
     def __init__(self, slots: int, width: int, kind: Init = "learned") -> None:
@@ -87,8 +87,8 @@ class SlotUpdate(nn.Module):
 def cut(slots: Tensor, start: Tensor, step: int, iterations: int, gradient: Gradient) -> Tensor:
     """Slots before step ``step`` with the gradient rule applied (methods sheet 0.2, notes).
 
-    ``fixed_point`` and ``implicit`` detach before the last step; ``bilevel`` does too, and keeps a path to the
-    initial slots. (``implicit`` makes one step more than ``iterations``; the caller counts them.)
+    ``fixed_point`` and ``implicit`` detach before the last step; ``bilevel`` does too, and keeps a path to
+    the initial slots. (``implicit`` makes one step more than ``iterations``; the caller counts them.)
     """
     if gradient == "full" or step != iterations - 1:
         return slots
@@ -110,8 +110,8 @@ class SlotAttention(nn.Module):
         dropout: in the residual MLP.
         norm_inputs: LayerNorm on the tokens (all but SOLV, whose projection ends with one).
         normalised_hidden: the update starts from the normalised slots (VideoSAUR).
-        extra_pass: one more pass that only attends, whose attention is returned and whose slots are the normalised
-            ones through a last linear (SOLV).
+        extra_pass: one more pass that only attends, whose attention is returned and whose slots are the
+            normalised ones through a last linear (SOLV).
     """
 
     def __init__(
@@ -141,9 +141,7 @@ class SlotAttention(nn.Module):
         self.update = SlotUpdate(width, hidden, update, dropout)
         self.output_linear = nn.Linear(width, width) if extra_pass else nn.Identity()
 
-    def forward(
-        self, tokens: Tensor, draws: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, draws: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Slots (B, K, d), attention over slots (B, K, N), and the same normalised over tokens."""
         tokens = self.input_norm(tokens)
         keys, values = self.to_k(tokens), self.to_v(tokens)

@@ -1,4 +1,6 @@
-"""Temporal binding: a transformer over the frames of a window, for every slot index alone (methods sheet 2.2)."""
+"""Temporal binding: a transformer over the frames of a window, for every slot index alone (methods sheet
+2.2).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ class TemporalBinder(nn.Module):
     """
 
     def __init__(
-        self, width: int, frames: int, layers: int = 3, heads: int = 8, hidden: int = 512, dropout: float = 0.1
+        self,
+        width: int,
+        frames: int,
+        layers: int = 3,
+        heads: int = 8,
+        hidden: int = 512,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.position_embedding = nn.Parameter(torch.randn(1, frames, 1, width) * 0.02)

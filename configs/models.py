@@ -1,0 +1,53 @@
+"""Trained models that a recipe is given: the settings they bring along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.artifacts import whole
+from stages.artifacts.layout import FormatError, read_stage_json
+from stages.errors import SettingsError
+
+SECTIONS = ("backbone", "decode", "method")
+"""Settings that a model brings along, with its method's own: videos have to be seen as in its training."""
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A model that was trained before.
+
+    Attributes:
+        folder: its artifact.
+        fingerprint: the artifact's.
+        settings: the sections `SECTIONS` and the method's own, as they were in its training.
+        features: identity of the features that it was trained on.
+    """
+
+    folder: Path
+    fingerprint: str
+    settings: dict[str, Any]
+    features: dict[str, Any]
+
+
+def read_model(text: str) -> GivenModel:
+    """The model in the artifact folder ``text`` (as printed at the end of its run).
+
+    Raises:
+        SettingsError: there is none, or its training has not ended.
+    """
+    folder = Path(text).expanduser().absolute()
+    try:
+        spec = read_stage_json(folder)
+    except FormatError:
+        raise
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"model={text}: no model there (no readable stage.json in {folder})") from error
+    if spec.get("kind") != "model":
+        raise SettingsError(f"model={text} is an artifact of kind {spec.get('kind')}, not a model")
+    if whole.current(folder) is None:
+        raise SettingsError(
+            f"model={text}: its training has not ended; run its recipe again to go on with it"
+        )
+    return GivenModel(folder, spec["fingerprint"], spec["settings"], spec["features"])

@@ -1,0 +1,153 @@
+"""The stages that recipes name, each made from a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.discovery.train_stage import TrainStage
+
+from configs.models import GivenModel, read_model
+from configs.schema import Config, geometry
+from pipelines.reasons import differences, flatten
+from stages.catalog.spec import DataSpec
+from stages.catalog.stage import CatalogStage
+from stages.decode.spec import DecodeSpec
+from stages.discovery.contract import Method
+from stages.discovery.registry import METHODS
+from stages.discovery.tubes_stage import TubesStage
+from stages.errors import SettingsError
+from stages.evaluation.metrics_stage import MetricsStage
+from stages.evaluation.scores_stage import ScoresStage
+from stages.evaluation.spec import MetricsSpec
+from stages.features.stage import FeaturesStage
+from stages.report.report_stage import ReportStage
+from stages.report.summary import SummaryStage
+from stages.stage import Stage
+
+
+def _plain(config: object, cls: type) -> object:
+    """The part of a config section that is the stage's own spec."""
+    return cls(**{f.name: getattr(config, f.name) for f in dataclasses.fields(cls)})
+
+
+def catalog_stage(config: Config) -> CatalogStage:
+    """The catalog of ``config.data``; its name defaults to the folder's."""
+    spec = _plain(config.data, DataSpec)
+    assert isinstance(spec, DataSpec)
+    return CatalogStage(dataclasses.replace(spec, name=data_name(config)))
+
+
+def data_name(config: Config) -> str:
+    """``data.name``, else the name of the data's folder."""
+    return config.data.name or Path(config.data.root).absolute().name
+
+
+def features_stage(config: Config) -> FeaturesStage:
+    """The features that ``config`` asks for."""
+    decode = _plain(config.decode, DecodeSpec)
+    assert isinstance(decode, DecodeSpec)
+    return FeaturesStage(
+        backbone=config.backbone,
+        decode=decode,
+        geometry=geometry(config),
+        views=config.views,
+        encoding=config.features.encoding,
+    )
+
+
+def method_of(config: Config) -> Method:
+    """The method that ``config`` names, with its options.
+
+    Raises:
+        SettingsError: it reads facets or views that the features do not have.
+    """
+    name = config.method.name
+    if name not in METHODS:
+        raise SettingsError(f"method.name={name}: there is no such method; there are {', '.join(METHODS)}")
+    method: Method = getattr(config, name)
+    resolved = config.backbone.resolved()
+    for facet in method.facets:
+        if facet not in resolved.facets:
+            raise SettingsError(
+                f"method {name} reads the facet {facet}: add it with --set backbone.facets="
+                f"[{','.join((*resolved.facets, facet))}]"
+            )
+    missing = [view for view in method.views if view not in config.views.names()]
+    if missing and method.fits() and not config.model:
+        raise SettingsError(
+            f"method {name} reads the views {', '.join(missing)}, which the features don't have: "
+            "set the section views accordingly"
+        )
+    return method
+
+
+def train_stage(config: Config) -> TrainStage:
+    """The training of the configured method."""
+    method = method_of(config)
+    if not method.fits():
+        raise SettingsError(f"method.name={method.name} has nothing to train: use the recipe segment")
+    return TrainStage(method, config.train)
+
+
+def tubes_stage(config: Config) -> TubesStage:
+    """Segmentation by the configured method."""
+    method = method_of(config)
+    if method.fits() and config.recipe == "segment" and not config.model:
+        raise SettingsError(
+            f"method {method.name} needs a trained model: --set model=ARTIFACT (the folder that its training "
+            "printed), or --set method.name=kmeans, which needs none"
+        )
+    return TubesStage(method, config.tubes.only_annotated)
+
+
+def scores_stage(config: Config) -> ScoresStage:
+    """Scores against the ground truth, with the trivial rows."""
+    spec = _plain(config.metrics, MetricsSpec)
+    assert isinstance(spec, MetricsSpec)
+    baselines = tuple(getattr(config, name) for name in spec.baselines)
+    return ScoresStage(spec, baselines)
+
+
+def metrics_stage(config: Config) -> MetricsStage:
+    """Tables of all scores."""
+    return MetricsStage(config.metrics.protocols, method_of(config).protocol)
+
+
+BUILDERS: dict[str, Callable[[Config], Stage]] = {
+    "catalog": catalog_stage,
+    "features": features_stage,
+    "model": train_stage,
+    "tubes": tubes_stage,
+    "scores": scores_stage,
+    "metrics": metrics_stage,
+    "summary": lambda _: SummaryStage(),
+    "report": lambda _: ReportStage(),
+}
+
+
+def given_model(config: Config) -> GivenModel | None:
+    """The trained model that ``config.model`` names, if it names one.
+
+    Raises:
+        SettingsError: there is none, or it was trained on other features than those of ``config``.
+    """
+    if not config.model:
+        return None
+    model = read_model(config.model)
+    mine = _seen(features_stage(config).identity())
+    changes = differences(_seen(model.features), mine)
+    if changes:
+        raise SettingsError(
+            f"model={config.model} was trained on other features ({', '.join(changes[:4])}): leave these settings "
+            "to the model, or train it on the features that you want"
+        )
+    return model
+
+
+def _seen(identity: dict[str, Any]) -> dict[str, Any]:
+    """What of a features stage's identity a model depends on: backbone, weights, size of frames."""
+    fields = identity["fields"]
+    return flatten({k: fields[k] for k in ("backbone", "geometry")} | {"weights": identity["weights"]})

@@ -1,0 +1,18 @@
+"""All methods by name. Imports no torch."""
+
+from __future__ import annotations
+
+from stages.discovery.baselines import (
+    BlocksMethod,
+    CentreBoxMethod,
+    KMeansMethod,
+    OneMethod,
+    SpectralMethod,
+)
+from stages.discovery.contract import Method
+from stages.discovery.solv import SolvMethod
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (SolvMethod, KMeansMethod, SpectralMethod, BlocksMethod, OneMethod, CentreBoxMethod)
+}

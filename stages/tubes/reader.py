@@ -1,0 +1,237 @@
+"""Reading tubes: what the manifests say is there, and of a superseded video only the current form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pycocotools import mask as coco
+
+from stages.artifacts.layout import Artifact
+from stages.artifacts.ledger import current_videos
+from stages.artifacts.manifest import damaged, read_rows
+from stages.tubes.table import TUBE_SCHEMA, TUBES_MANIFEST, TUBES_SCHEMA, tubes_of
+
+NO_TUBE = -1
+_OPEN = 4
+
+
+class TubeShard:
+    """One committed shard of tubes; rows are read video by video.
+
+    Args:
+        artifact: the tubes.
+        shard: name of the shard.
+
+    Raises:
+        FileNotFoundError: the shard is not committed.
+        DamagedError: its manifest has changed.
+    """
+
+    def __init__(self, artifact: Artifact, shard: str) -> None:
+        self._path = artifact.shard(shard)
+        rows = read_rows(artifact, shard)
+        if not rows.schema.equals(TUBES_MANIFEST):
+            raise damaged(artifact.manifest(shard), "it is no manifest of tubes")
+        self._rows = rows
+        self._places = {video: place for place, video in enumerate(rows["video"].to_pylist())}
+
+    @classmethod
+    def open(cls, folder: str | Path, shard: str) -> TubeShard:
+        """The shard of the artifact in ``folder``; the last few stay open, until they are committed anew."""
+        artifact = Artifact.at(folder)
+        return _opened(artifact, shard, artifact.manifest(shard).stat().st_mtime_ns)
+
+    def videos(self) -> list[str]:
+        """Ids of the videos, in the order of the shard."""
+        return list(self._places)
+
+    def kinds(self, video: str) -> tuple[str, ...]:
+        """The kinds of masks that the video has, the published one first.
+
+        Raises:
+            KeyError: the shard has no such video. So do all methods below.
+        """
+        return tuple(self._value(video, "masks"))
+
+    def frames(self, video: str) -> np.ndarray:
+        """Indices of the video's T frames in its source, int64 (T,); those without tubes too."""
+        return np.array(self._value(video, "frame"), np.int64)
+
+    def times(self, video: str) -> np.ndarray:
+        """Presentation times of the frames in seconds, float64 (T,)."""
+        return np.array(self._value(video, "pts"), np.float64)
+
+    def size(self, video: str) -> tuple[int, int]:
+        """Height and width of the upright frames, in pixels."""
+        return self._value(video, "height"), self._value(video, "width")
+
+    def rows(self, video: str, mask: str | None = None) -> pa.Table:
+        """The rows (`TUBES_SCHEMA`) of a video, sorted by kind of mask, tube and frame.
+
+        Args:
+            mask: one kind only; None for all.
+
+        Raises:
+            KeyError: the video has no such masks.
+            DamagedError: the shard is not what was written.
+            FileNotFoundError: it was removed.
+        """
+        if mask is not None and mask not in self.kinds(video):
+            raise KeyError(f"video {video} has no {mask} masks; there are {', '.join(self.kinds(video))}")
+        table = self._read(self._value(video, "row"), self._value(video, "rows"), video)
+        return table if mask is None else table.filter(pc.equal(table["mask"], mask))
+
+    def tubes(self, video: str, mask: str | None = None) -> pa.Table:
+        """The tubes (`stages.tubes.table.TUBE_SCHEMA`) of a video, sorted by kind of mask and tube."""
+        return tubes_of(self.rows(video, mask))
+
+    def label_map(self, video: str, mask: str) -> np.ndarray:
+        """The tube that every pixel belongs to, int16 (T, H, W); -1 for none.
+
+        Where tubes overlap, the one with the higher score in that frame has the pixel.
+        """
+        height, width = self.size(video)
+        labels = np.full((len(self.frames(video)), height, width), NO_TUBE, np.int16)
+        for position, rows in self._by_frame(video, mask):
+            order = np.argsort([row["score"] for row in rows], kind="stable")
+            masks = decoded(rows)
+            columns = labels[position].T
+            for i in order.tolist():
+                np.copyto(columns, np.int16(rows[i]["tube"]), where=masks[i])
+        return labels
+
+    def masks(self, video: str, mask: str) -> dict[int, np.ndarray]:
+        """The pixels of every tube, bool (T, H, W) by tube: for tubes that overlap."""
+        count, size = len(self.frames(video)), self.size(video)
+        result = {
+            tube: np.zeros((count, *size), bool) for tube in self.tubes(video, mask)["tube"].to_pylist()
+        }
+        for position, rows in self._by_frame(video, mask):
+            for row, found in zip(rows, decoded(rows), strict=True):
+                result[row["tube"]][position] = found.T
+        return result
+
+    def _by_frame(self, video: str, mask: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Positions of frames that have tubes, with the rows of each."""
+        places = {frame: position for position, frame in enumerate(self.frames(video).tolist())}
+        found: dict[int, list[dict[str, Any]]] = {}
+        for row in self.rows(video, mask).select(["tube", "frame", "size", "rle", "score"]).to_pylist():
+            found.setdefault(places[row["frame"]], []).append(row)
+        yield from found.items()
+
+    def _value(self, video: str, column: str) -> Any:
+        place = self._places.get(video)
+        if place is None:
+            raise KeyError(f"no video {video!r} among the {len(self._places)} of {self._path}")
+        return self._rows[column][place].as_py()
+
+    def _read(self, start: int, count: int, video: str) -> pa.Table:
+        """Rows ``start`` to ``start + count``: the row groups that hold them, cut."""
+        try:
+            with pq.ParquetFile(self._path) as file:
+                ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
+                wanted = np.flatnonzero((ends > start) & (np.append(0, ends[:-1]) < start + count)).tolist()
+                if not wanted:
+                    return TUBES_SCHEMA.empty_table()
+                table = file.read_row_groups(wanted, use_threads=False)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self._path, error) from error
+        table = table.slice(start - (int(ends[wanted[0] - 1]) if wanted[0] else 0), count)
+        if table.num_rows != count or pc.unique(table["video"]).to_pylist() != [video]:
+            raise damaged(self._path, f"it does not hold the {count} rows of video {video}")
+        return table.replace_schema_metadata(None)
+
+
+@lru_cache(maxsize=_OPEN)
+def _opened(artifact: Artifact, shard: str, committed: int) -> TubeShard:
+    return TubeShard(artifact, shard)
+
+
+def decoded(rows: list[dict[str, Any]]) -> np.ndarray:
+    """Masks of some rows of one frame, bool (n, W, H): columns first, as run lengths of COCO go."""
+    runs = [{"size": row["size"], "counts": row["rle"].encode("ascii")} for row in rows]
+    masks: np.ndarray = coco.decode(runs).transpose(2, 1, 0).view(bool)
+    return masks
+
+
+class TubeStore:
+    """The tubes of one artifact as it is now: shards committed later need a new `TubeStore`.
+
+    Args:
+        folder: the artifact's folder.
+
+    Raises:
+        FileNotFoundError: there is no artifact.
+        ValueError: it has another format version, or a manifest is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        table = current_videos(self._folder)
+        self._shards: dict[str, str] = dict(
+            zip(table["video"].to_pylist(), table["shard"].to_pylist(), strict=True)
+        )
+
+    def videos(self) -> list[str]:
+        """Ids of all current videos with a result, sorted."""
+        return list(self._shards)
+
+    def kinds(self, video: str | None = None) -> tuple[str, ...]:
+        """The kinds of masks of a video (default: the first one), the published one first; () without videos.
+
+        Raises:
+            KeyError: there is no such video.
+        """
+        if video is None and not self._shards:
+            return ()
+        video = next(iter(self._shards)) if video is None else video
+        return self.shard(video).kinds(video)
+
+    def shard(self, video: str) -> TubeShard:
+        """The shard that holds the video's current tubes.
+
+        Raises:
+            KeyError: there is no such video. So do all methods below, and what `TubeShard`'s raise.
+        """
+        if video not in self._shards:
+            raise KeyError(f"no video {video!r} among the {len(self._shards)} of {self._folder}")
+        return TubeShard.open(self._folder, self._shards[video])
+
+    def frames(self, video: str) -> np.ndarray:
+        """See `TubeShard.frames`."""
+        return self.shard(video).frames(video)
+
+    def label_map(self, video: str, mask: str) -> np.ndarray:
+        """See `TubeShard.label_map`."""
+        return self.shard(video).label_map(video, mask)
+
+    def rows(self, video: str, mask: str | None = None) -> pa.Table:
+        """See `TubeShard.rows`."""
+        return self.shard(video).rows(video, mask)
+
+    def tubes(self, video: str, mask: str | None = None) -> pa.Table:
+        """See `TubeShard.tubes`."""
+        return self.shard(video).tubes(video, mask)
+
+
+def read_frames(folder: str | Path, mask: str | None = None) -> pa.Table:
+    """All current rows (`TUBES_SCHEMA`) of an artifact: one per tube and frame. Holds them all in memory."""
+    store = TubeStore(folder)
+    tables = [store.rows(video, mask) for video in store.videos()]
+    return pa.concat_tables([TUBES_SCHEMA.empty_table(), *tables])
+
+
+def read_tubes(folder: str | Path, mask: str | None = None) -> pa.Table:
+    """All current tubes (`stages.tubes.table.TUBE_SCHEMA`) of an artifact: one row each."""
+    store = TubeStore(folder)
+    tables = [store.tubes(video, mask) for video in store.videos()]
+    return pa.concat_tables([TUBE_SCHEMA.empty_table(), *tables])
