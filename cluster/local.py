@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
+from cluster.together import train_together
 from stages.stage import FitStage, WorkContext
 
 
@@ -22,8 +23,9 @@ class LocalRunner:
 
     name = "local"
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, fit_workers: int = 1) -> None:
         self._workers = workers
+        self._fit_workers = fit_workers
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order of completion."""
@@ -33,8 +35,11 @@ class LocalRunner:
             yield from _in_pool(chain, tasks, run_id, self._workers)
 
     def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
-        """Run a fit stage in this process; its files go into ``folder``."""
-        stage.make(inputs, folder, context)
+        """Run a fit stage in this process, or in a few that train together; its files go into ``folder``."""
+        if self._fit_workers == 1:
+            stage.make(inputs, folder, context)
+        else:
+            train_together(stage, inputs, folder, context, self._fit_workers)
 
 
 def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:

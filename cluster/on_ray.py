@@ -8,6 +8,7 @@ another; since a shard is committed atomically and is the same bytes whoever mak
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ except ImportError as error:  # pragma: no cover - exercised by a test in a proc
     ) from error
 
 PROJECT = Path(__file__).resolve().parents[1]
+_TRAIN_FAILURES = 3
 _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
 
 
@@ -50,12 +52,16 @@ class RayRunner:
         workers: shard owners of the last stage; 0 means one per CPU (or per GPU share) of the cluster.
         gpus: GPUs per shard owner, possibly a fraction.
         address: a cluster's address, ``auto``, or None for the surrounding job's or else a local Ray.
+        fit_workers: processes that train one model together.
     """
 
     name = "ray"
 
-    def __init__(self, workers: int = 0, gpus: float = 0.0, address: str | None = None) -> None:
+    def __init__(
+        self, workers: int = 0, gpus: float = 0.0, address: str | None = None, fit_workers: int = 1
+    ) -> None:
         self._workers = workers
+        self._fit_workers = fit_workers
         self._gpus = gpus
         self._address = address or os.environ.get("RAY_ADDRESS")
 
@@ -66,21 +72,40 @@ class RayRunner:
             yield from self._stream(chain, tasks, run_id)
 
     def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
-        """Run a fit stage as one Ray Train worker; its files go into ``folder``, which all nodes see."""
-        from ray.train import RunConfig, ScalingConfig
+        """Run a fit stage on Ray Train; its files go into ``folder``, which all nodes see.
+
+        A worker that is lost is started again, up to `_TRAIN_FAILURES` times, and goes on from the stage's own
+        last checkpoint.
+
+        Raises:
+            SettingsError: as the stage raised it in a worker.
+            RuntimeError: the training failed in another way.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        def train(_: dict[str, Any]) -> None:
-            stage.make(inputs, folder, context)
+        problem = folder / ".problem"
 
-        with self._connected():
+        def train(_: dict[str, Any]) -> None:
+            try:
+                stage.make(inputs, folder, dataclasses.replace(context, report=_report))
+            except SettingsError as error:  # trying again would not help
+                problem.write_text(str(error))
+
+        with self._connected(), _quiet_training():
             TorchTrainer(
                 train,
                 train_loop_config={},
-                scaling_config=ScalingConfig(num_workers=1, use_gpu=self._gpus > 0),
-                run_config=RunConfig(name=stage.name, storage_path=str(folder / ".train")),
+                scaling_config=ScalingConfig(num_workers=self._fit_workers, use_gpu=self._gpus > 0),
+                run_config=RunConfig(
+                    name=stage.name,
+                    storage_path=str(folder / ".train"),
+                    failure_config=FailureConfig(max_failures=_TRAIN_FAILURES),
+                ),
             ).fit()
         shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
+        if problem.exists():
+            raise SettingsError(problem.read_text())
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -141,6 +166,26 @@ class ShardOwner:
         following = [] if receipt.error else receipt.next
         for position, packed_task in enumerate([t.dump() for t in following] or [""]):
             yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
+
+
+def _report(figures: Mapping[str, float]) -> None:
+    """A training's figures to Ray Train, from inside one of its workers."""
+    from ray import train
+
+    if train.get_context().get_world_size() == 1:  # with several, every one of them would have to report
+        train.report(dict(figures))
+
+
+@contextlib.contextmanager
+def _quiet_training() -> Iterator[None]:
+    """Ray Train's own lines on standard error are not for our users; its log files keep them."""
+    logger = logging.getLogger("ray.train")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _owner_class(kind: str) -> type[ShardOwner]:

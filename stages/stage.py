@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -134,6 +134,12 @@ class WorkContext:
     """Folders of the artifacts before the stage, by kind."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a report tells about the run that makes it: recipe, settings, timings, cache hits."""
+    checkpoints: Path | None = None
+    """Folder for the checkpoints of a training, which outlives a killed run."""
+    checkpoint_s: float = 60.0
+    """Seconds between two checkpoints."""
+    report: Callable[[Mapping[str, float]], None] | None = None
+    """Called with a training's figures by name whenever there are new ones."""
 
 
 @dataclass(frozen=True)

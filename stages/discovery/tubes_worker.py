@@ -10,6 +10,7 @@ import torch
 
 from stages.artifacts import whole
 from stages.catalog.rows import catalog_rows
+from stages.discovery.device import resolve_device
 from stages.discovery.video import CachedVideo, frame_layout, shard_features
 from stages.errors import SettingsError
 from stages.learning.models import load_models
@@ -77,9 +78,3 @@ class TubesWorker:
             raise SettingsError(f"the model {self._inputs['model']} is not there yet: train it first")
         return load_models(found[0], self._stage.method, self._device)
 
-
-def resolve_device(device: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` is a GPU where there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -56,7 +56,7 @@ class MetricsStage(ReduceStage):
 
 
 def current_scores(folder: Path) -> pa.Table:
-    """All rows of `SCORES_SCHEMA` that count, sorted by video; superseded results are left out."""
+    """All rows of `SCORES_SCHEMA` that count, shard by shard; superseded results are left out."""
     artifact = Artifact.at(folder)
     ledger = Ledger.load(artifact)
     done = ledger.with_status("done")
@@ -66,10 +66,10 @@ def current_scores(folder: Path) -> pa.Table:
     ):
         wanted.setdefault(shard, set()).add(video)
     tables = [SCORES_SCHEMA.empty_table()]
-    for shard, videos in wanted.items():
+    for shard, videos in sorted(wanted.items()):
         table = pq.read_table(artifact.shard(shard), schema=SCORES_SCHEMA)
         tables.append(table.filter(pc.is_in(table["video"], pa.array(sorted(videos)))))
-    return pa.concat_tables(tables).sort_by([("video", "ascending")])
+    return pa.concat_tables(tables)
 
 
 def per_video(rows: pa.Table) -> pa.Table:

@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args
 from stages.errors import SettingsError
 from stages.features.backbones.table import (
     CNN_FACETS,
+    PATCH_FACETS,
     PATCHSTATS_WIDTHS,
+    PIXELS,
     RESNET_STAGES,
     VIT_FACETS,
     KnownModel,
@@ -37,7 +39,8 @@ class BackboneSpec:
         revision: branch, tag or commit of the hub repository of a timm name outside of the table.
         seed: of random weights.
         facets: what is stored. ViT: ``tokens`` (patch outputs of block ``layer``), ``cls`` (its class
-            token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated).
+            token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated),
+            ``pixels`` (the resized frame itself, 3 bytes per pixel, for methods that run the ViT online).
             CNN: ``tokens``. patchstats: ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
         layer: block of a ViT whose output ``tokens`` and ``cls`` are: 0-based, negative from the end.
         norm: ``before`` or ``after`` the final layer norm (SOLV and its like take them before).
@@ -137,9 +140,11 @@ class Description:
         return height // self.patch, width // self.patch
 
     def shape(self, facet: str, height: int, width: int) -> tuple[int, ...]:
-        """Shape of ``facet`` for one frame: (N, D), or (D,) for ``cls``."""
+        """Shape of ``facet`` for one frame: (N, D), (D,) for ``cls``, (H * W, 3) for ``pixels``."""
         rows, columns = self.grid(height, width)
         channels = self.widths[facet]
+        if facet == PIXELS:
+            return (height * width, channels)
         return (channels,) if facet == "cls" else (rows * columns, channels)
 
 
@@ -156,13 +161,35 @@ def describe(spec: BackboneSpec) -> Description | None:
         width = RESNET_STAGES[spec.stage][0]
         patch = _cnn_stride(spec, known)
         return Description(dict.fromkeys(spec.facets, width), patch, known.patch, known.default_size)
-    return Description(dict.fromkeys(spec.facets, known.width), known.patch, known.patch, known.default_size)
+    widths = {facet: 3 if facet == PIXELS else known.width for facet in spec.facets}
+    return Description(widths, known.patch, known.patch, known.default_size)
 
 
 def fallback_size(name: str) -> tuple[int, int]:
     """``(short side, multiple)`` of the frames for a model outside of the table, read off its name."""
     patch = re.search(r"patch(\d+)", name)
     return 224, int(patch.group(1)) if patch else 32
+
+
+def check_masked(spec: BackboneSpec) -> None:
+    """Refuse to drop patches before a model that has none, or whose spec names nothing per patch.
+
+    A timm name outside of the table is looked at again when the model is there.
+
+    Raises:
+        SettingsError: the backbone is no ViT, or has no facet of `PATCH_FACETS`.
+    """
+    known = known_model(spec.name)
+    if ":" in spec.name or (known is not None and known.family != "vit"):
+        raise SettingsError(
+            f"views.masked: backbone {spec.name} can't leave out patches; choose a ViT such as dino_vits16, "
+            "or views.masked=0"
+        )
+    if not set(PATCH_FACETS) & set(spec.facets):
+        raise SettingsError(
+            f"views.masked: there is nothing per patch in backbone.facets={','.join(spec.facets)}; "
+            f"name one of {', '.join(PATCH_FACETS)}"
+        )
 
 
 def _cnn_stride(spec: BackboneSpec, known: KnownModel) -> int:

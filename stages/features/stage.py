@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from stages.decode.spec import DecodeSpec, Geometry, expected_frames
-from stages.features.backbone_spec import BackboneSpec, describe, fallback_size
-from stages.features.views import ViewsSpec
+from stages.features.backbone_spec import BackboneSpec, check_masked, describe, fallback_size
+from stages.features.backbones.table import PATCH_FACETS, PIXELS
+from stages.features.views import KEPT, ViewsSpec
 from stages.stage import MapStage, Row, ShardWorker, ShardWriter, WorkContext, canonical
 
 TAR_BLOCK = 512
@@ -32,7 +33,10 @@ class FeaturesStage(MapStage):
         geometry: size of the frames; None: the model's default short side with the aspect kept. Both sides
             are rounded down to what the model needs (whole patches).
         views: what is stored beside the plain frames.
-        encoding: ``fp16``, or ``int8`` with a scale per channel.
+        encoding: ``fp16``, or ``int8`` with a scale per channel; whole numbers (pixels, positions) as they are.
+
+    Raises:
+        SettingsError: masked views of a backbone that can't leave out patches.
     """
 
     kind: ClassVar[str] = "features"
@@ -43,6 +47,10 @@ class FeaturesStage(MapStage):
     geometry: Geometry | None = None
     views: ViewsSpec = field(default_factory=ViewsSpec)
     encoding: Literal["fp16", "int8"] = "fp16"
+
+    def __post_init__(self) -> None:
+        if self.views.masked:
+            check_masked(self.backbone)
 
     @property
     def name(self) -> str:
@@ -68,7 +76,8 @@ class FeaturesStage(MapStage):
         if backbone.weights not in ("hub", "random"):
             backbone = replace(backbone, weights="file")
         same = replace(self, backbone=backbone, geometry=self.frame_geometry())
-        return {**super().identity(), "fields": canonical(same)}
+        fields = {**canonical(same), "views": self.views.identity()}
+        return {**super().identity(), "fields": fields}
 
     def weights_identity(self) -> str:
         """See `BackboneSpec.weights_identity`."""
@@ -105,17 +114,30 @@ class FeaturesStage(MapStage):
         A model outside of the table counts with `GUESSED_WIDTH` channels: good enough to lay out shards.
         """
         size = self.frame_geometry().resolve(height, width)
+        shapes = self._shapes(*size)
+        whole = sum(self._member_bytes(facet, shape) for facet, shape in shapes.items())
+        parts = 0
+        if self.views.masked:
+            dense = {facet: shape for facet, shape in shapes.items() if facet in PATCH_FACETS}
+            kept = self.views.kept(next(iter(dense.values()))[0])
+            parts = sum(self._member_bytes(facet, (kept, shape[1])) for facet, shape in dense.items())
+            parts += self._member_bytes(KEPT, (kept, 1))
+        return whole * len(self.views.whole()) + parts * self.views.masked
+
+    def _shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Facets of one frame of that size with their shapes, the width of unknown models being a guess."""
         known = describe(self.backbone.resolved())
         if known is not None:
-            shapes = [known.shape(facet, *size) for facet in known.widths]
-        else:
-            _, patch = fallback_size(self.backbone.name)
-            shapes = [(size[0] // patch * (size[1] // patch), GUESSED_WIDTH)] * len(self.backbone.facets)
-        return sum(self._member_bytes(shape) for shape in shapes) * len(self.views.names())
+            return {facet: known.shape(facet, height, width) for facet in known.widths}
+        _, patch = fallback_size(self.backbone.name)
+        guess = (height // patch * (width // patch), GUESSED_WIDTH)
+        return {f: (height * width, 3) if f == PIXELS else guess for f in self.backbone.facets}
 
-    def _member_bytes(self, shape: tuple[int, ...]) -> int:
+    def _member_bytes(self, facet: str, shape: tuple[int, ...]) -> int:
         values = math.prod(shape)
-        if self.encoding == "int8" and len(shape) > 1:
+        if facet == PIXELS:
+            return _tar_member(values)
+        if self.encoding == "int8" and len(shape) > 1 and facet != KEPT:
             return _tar_member(values) + _tar_member(4 * shape[-1])
         return _tar_member(2 * values)
 

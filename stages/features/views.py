@@ -1,7 +1,8 @@
-"""Views: the frames of a video seen mirrored, or with other colours and sharpness. Imports no torch.
+"""Views: frames seen mirrored, with other colours and sharpness, or in part. Imports no torch.
 
 The random parameters of a photometric view are drawn once per (video, view) and hold for all its frames,
-from a seed that depends on nothing but the video's id, the view's name and the spec.
+from a seed that depends on nothing but the video's id, the view's name and the spec. The patches of a masked
+view are drawn for every frame anew, from the frame's index in its source besides.
 """
 
 from __future__ import annotations
@@ -9,13 +10,18 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from stages.errors import SettingsError
+from stages.stage import canonical
 
 BASE = "base"
 FLIP = "flip"
+KEPT = "kept"
+"""Facet of a masked view that says which patches it has."""
+MOST_PATCHES = int(np.iinfo(np.int16).max) + 1
 
 GREY_CHANCE = 0.2
 JITTER_CHANCE = 0.8
@@ -31,20 +37,49 @@ class ViewsSpec:
     Attributes:
         flip: also the horizontally mirrored frames, as view ``flip``.
         photometric: number of photometric views, ``photo0``, ``photo1``, ...
-        seed: of their random parameters.
+        seed: of the random parameters and positions.
+        masked: number of masked views, ``mask0``, ``mask1``, ...: plain frames of which the backbone sees a
+            random part of the patches only (SOLV's token dropping, stored in several versions). They hold the
+            facets per patch, (n, D), and ``kept``, the positions of the n patches, int16 (n, 1), ascending.
+        masked_ratio: share of the patches that a masked view leaves out.
     """
 
     flip: bool = False
     photometric: int = 0
     seed: int = 0
+    masked: int = 0
+    masked_ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.photometric < 0:
-            raise SettingsError(f"views.photometric={self.photometric}: must be 0 or more")
+        for name in ("photometric", "masked"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"views.{name}={getattr(self, name)}: must be 0 or more")
+        if not 0 <= self.masked_ratio < 1:
+            raise SettingsError(f"views.masked_ratio={self.masked_ratio}: must be at least 0 and below 1")
+
+    def whole(self) -> tuple[str, ...]:
+        """The views of whole frames in the order in which they are stored, ``base`` first."""
+        return (BASE, *((FLIP,) if self.flip else ()), *(f"photo{i}" for i in range(self.photometric)))
+
+    def parts(self) -> tuple[str, ...]:
+        """The masked views, stored after the others."""
+        return tuple(f"mask{i}" for i in range(self.masked))
 
     def names(self) -> tuple[str, ...]:
         """All views in the order in which they are stored, ``base`` first."""
-        return (BASE, *((FLIP,) if self.flip else ()), *(f"photo{i}" for i in range(self.photometric)))
+        return (*self.whole(), *self.parts())
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that change a result: without masked views, none that is about them.
+
+        So features made before there were such views keep their fingerprint.
+        """
+        fields: dict[str, Any] = canonical(self)
+        return fields if self.masked else {k: v for k, v in fields.items() if not k.startswith("masked")}
+
+    def kept(self, patches: int) -> int:
+        """How many of a frame's ``patches`` a masked view keeps: at least one."""
+        return max(patches - int(patches * self.masked_ratio), 1)
 
 
 @dataclass(frozen=True)
@@ -84,10 +119,10 @@ def see(rgb: np.ndarray, video: str, view: str, spec: ViewsSpec) -> np.ndarray:
     """``rgb`` (B, H, W, 3) uint8 as ``view`` of ``video`` shows it: the same shape and type.
 
     Raises:
-        ValueError: ``spec`` has no such view.
+        ValueError: ``spec`` has no such view of whole frames.
     """
-    if view not in spec.names():
-        raise ValueError(f"no view {view!r} among {', '.join(spec.names())}")
+    if view not in spec.whole():
+        raise ValueError(f"no view {view!r} among {', '.join(spec.whole())}")
     if view == BASE:
         return rgb
     if view == FLIP:
@@ -95,3 +130,30 @@ def see(rgb: np.ndarray, video: str, view: str, spec: ViewsSpec) -> np.ndarray:
     from stages.features.photometric import change
 
     return change(rgb, Photometry.draw(video, view, spec.seed))
+
+
+def kept_patches(video: str, view: str, frame: int, patches: int, spec: ViewsSpec) -> np.ndarray:
+    """Which patches of a frame a masked view keeps.
+
+    Args:
+        video: its id.
+        view: the masked view's name.
+        frame: index of the frame in its source.
+        patches: how many the frame has.
+        spec: share and seed.
+
+    Returns:
+        int16 (n,): row-major positions, ascending. They depend on the arguments alone, not on batches.
+
+    Raises:
+        SettingsError: there are more patches than int16 can number.
+    """
+    if patches > MOST_PATCHES:
+        raise SettingsError(
+            f"views.masked: a frame of video {video} has {patches} patches, positions are stored for up to "
+            f"{MOST_PATCHES}; choose smaller frames"
+        )
+    text = "\0".join((str(spec.seed), video, view, str(frame)))
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    order = np.random.Generator(np.random.PCG64(seed)).random(patches).argsort(kind="stable")
+    return np.sort(order[: spec.kept(patches)]).astype(np.int16)

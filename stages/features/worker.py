@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from stages.catalog.ids import path_of
 from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.frames import FrameChunk
 from stages.decode.spec import DecodeRequest
-from stages.features.backbones.base import FeatureOverflowError, build
+from stages.errors import SettingsError
+from stages.features.backbones.base import FeatureOverflowError, MaskingBackbone, build
 from stages.features.store.writer import FeatureShardWriter
-from stages.features.views import see
+from stages.features.views import KEPT, kept_patches, see
 from stages.outcome import Done, MediaError, Outcome, Rejected, Skipped
 from stages.stage import Attempts, Row, WorkContext
 
@@ -39,6 +41,11 @@ class FeaturesWorker:
         self._stage, self._root = stage, context.data_root
         self._geometry = stage.frame_geometry()
         self._backbone = build(stage.backbone, context.device, context.threads)
+        if stage.views.masked and not self._masks():
+            raise SettingsError(
+                f"views.masked: backbone {stage.backbone.name} can't leave out patches; choose a ViT such as "
+                "dino_vits16, or views.masked=0"
+            )
         self._client = DecoderClient(context.limits)
 
     def process(
@@ -59,6 +66,9 @@ class FeaturesWorker:
     def close(self) -> None:
         """End the decoder child."""
         self._client.close()
+
+    def _masks(self) -> bool:
+        return isinstance(self._backbone, MaskingBackbone) and self._backbone.masks
 
     def _changed(self, item: Row) -> MediaError | None:
         try:
@@ -100,25 +110,49 @@ class FeaturesWorker:
         self, video: str, batch: FrameChunk, previous: dict[str, np.ndarray], writer: FeatureShardWriter
     ) -> None:
         """One batch through every view; ``previous`` keeps each view's last frame for the next batch."""
-        for view in self._stage.views.names():
+        for view in self._stage.views.whole():
             rgb = see(batch.rgb, video, view, self._stage.views)
             facets = self._extract(video, batch, rgb, previous.get(view))
             previous[view] = rgb[-1]
-            for i, (frame, pts) in enumerate(zip(batch.index.tolist(), batch.pts.tolist(), strict=True)):
-                for facet, values in facets.items():
-                    writer.add(video, frame, pts, facet, values[i], view)
+            _write(writer, video, batch, facets, view)
+        for view in self._stage.views.parts():
+            _write(writer, video, batch, self._extract_part(video, batch, view), view)
 
     def _extract(
         self, video: str, batch: FrameChunk, rgb: np.ndarray, previous: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        try:
+        with _named(video, batch):
             return self._backbone.extract(rgb, previous)
-        except FeatureOverflowError as error:
-            detail = (
-                f"of video {video}, frame {int(batch.index[error.position])}, {error.detail}; take another "
-                "layer or set backbone.norm=after"
-            )
-            raise FeatureOverflowError(error.facet, error.position, detail) from error
+
+    def _extract_part(self, video: str, batch: FrameChunk, view: str) -> dict[str, np.ndarray]:
+        """The facets of a masked view, and which patches it has."""
+        assert isinstance(self._backbone, MaskingBackbone)  # see __init__
+        rows, columns = self._backbone.grid(*batch.rgb.shape[1:3])
+        frames, spec = batch.index.tolist(), self._stage.views
+        kept = np.stack([kept_patches(video, view, frame, rows * columns, spec) for frame in frames])
+        with _named(video, batch):
+            return {**self._backbone.extract_kept(batch.rgb, kept), KEPT: kept[..., None]}
+
+
+@contextmanager
+def _named(video: str, batch: FrameChunk) -> Iterator[None]:
+    """A value beyond fp16 is told with the video and the frame it is of."""
+    try:
+        yield
+    except FeatureOverflowError as error:
+        detail = (
+            f"of video {video}, frame {int(batch.index[error.position])}, {error.detail}; take another "
+            "layer or set backbone.norm=after"
+        )
+        raise FeatureOverflowError(error.facet, error.position, detail) from error
+
+
+def _write(
+    writer: FeatureShardWriter, video: str, batch: FrameChunk, facets: dict[str, np.ndarray], view: str
+) -> None:
+    for i, (frame, pts) in enumerate(zip(batch.index.tolist(), batch.pts.tolist(), strict=True)):
+        for facet, values in facets.items():
+            writer.add(video, frame, pts, facet, values[i], view)
 
 
 def batches(chunks: Iterable[FrameChunk], size: int) -> Iterator[FrameChunk]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,30 @@ class Backbone(Protocol):
 
         Raises:
             FeatureOverflowError: a value does not fit into fp16.
+        """
+
+
+@runtime_checkable
+class MaskingBackbone(Backbone, Protocol):
+    """A backbone that may be able to leave out patches before its first block."""
+
+    @property
+    def masks(self) -> bool:
+        """Whether it is."""
+
+    def extract_kept(self, rgb: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
+        """Facets per patch of consecutive frames, of which some patches are seen only.
+
+        Args:
+            rgb: (B, H, W, 3) uint8.
+            kept: (B, n), row-major positions of those patches, ascending.
+
+        Returns:
+            facet -> fp16 array (B, n, D).
+
+        Raises:
+            FeatureOverflowError: a value does not fit into fp16.
+            SettingsError: it can't leave out patches.
         """
 
 

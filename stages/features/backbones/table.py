@@ -7,7 +7,11 @@ from typing import Literal
 
 Family = Literal["vit", "cnn", "patchstats"]
 
-VIT_FACETS = ("tokens", "keys", "queries", "cls")
+VIT_FACETS = ("tokens", "keys", "queries", "cls", "pixels")
+PATCH_FACETS = ("tokens", "keys", "queries")
+"""Facets of a ViT with one vector per patch that its blocks have computed."""
+PIXELS = "pixels"
+"""The frame itself, uint8 (H * W, 3): for methods that run the frozen ViT while they train."""
 CNN_FACETS = ("tokens",)
 PATCHSTATS_WIDTHS = {"tokens": 14, "rgb": 3, "position": 2, "texture": 7, "flow": 2}
 RESNET_STAGES = ((64, 2), (256, 4), (512, 8), (1024, 16), (2048, 32))

@@ -17,7 +17,7 @@ from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import FeatureOverflowError
 from stages.features.backbones.cnn import CnnEncoder
-from stages.features.backbones.table import KNOWN, KnownModel, known_model
+from stages.features.backbones.table import KNOWN, PATCH_FACETS, PIXELS, KnownModel, known_model
 from stages.features.backbones.vit import VitEncoder
 from stages.features.backbones.weights import load_weights
 
@@ -62,22 +62,84 @@ class TorchBackbone:
         """See `Backbone.grid`."""
         return self.encoder.grid(height, width)
 
+    @property
+    def masks(self) -> bool:
+        """See `MaskingBackbone.masks`: a ViT does."""
+        return isinstance(self.encoder, VitEncoder)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a ViT's patch in pixels.
+
+        Raises:
+            SettingsError: the model is no ViT.
+        """
+        return self._vit().patch
+
     def extract(self, rgb: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """See `Backbone.extract`; ``previous`` is not looked at."""
         rows, columns = self.grid(rgb.shape[1], rgb.shape[2])
         with torch.inference_mode(), _numerics(self._threads):
-            images = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
-            images = (images.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+            images = self.normalised(torch.from_numpy(np.ascontiguousarray(rgb)))
             with self._autocast():
                 found = self._run(images)
             facets = {name: _to_host(name, value) for name, value in found.items()}
+        self._check(facets, rgb, rows, columns)
+        if PIXELS in self._spec.facets:
+            facets[PIXELS] = rgb.reshape(len(rgb), -1, 3)
+        return facets
+
+    def extract_kept(self, rgb: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
+        """Facets per patch where only some of each frame's patches enter the transformer's blocks.
+
+        Args:
+            rgb: (B, H, W, 3) uint8.
+            kept: (B, n), row-major positions of those patches, ascending.
+
+        Returns:
+            facet -> fp16 (B, n, D), of those facets of the spec that are per patch.
+
+        Raises:
+            FeatureOverflowError: a value does not fit into fp16.
+            SettingsError: the model is no ViT.
+        """
+        with torch.inference_mode(), _numerics(self._threads):
+            found = self.encode_kept(torch.from_numpy(np.ascontiguousarray(rgb)), torch.from_numpy(kept))
+            return {name: _to_host(name, value) for name, value in found.items() if name in PATCH_FACETS}
+
+    def encode_kept(self, pixels: torch.Tensor, kept: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The encoder's facets of frames (B, H, W, 3), values 0 to 255, of which it sees the patches ``kept``.
+
+        See `VitEncoder.forward`; the caller says whether gradients and numerics are as usual.
+
+        Raises:
+            SettingsError: the model is no ViT.
+        """
+        self._vit()
+        images = self.normalised(pixels)
+        with self._autocast():
+            found: dict[str, torch.Tensor] = self._run(images, kept.to(self.device, torch.int64))
+        return found
+
+    def _vit(self) -> VitEncoder:
+        if not isinstance(self.encoder, VitEncoder):
+            raise SettingsError(
+                f"backbone {self._spec.name} can't leave out patches: choose a ViT such as dino_vits16"
+            )
+        return self.encoder
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the encoder takes, float32 (B, 3, H, W) on its device, from values 0 to 255, (B, H, W, 3)."""
+        images = pixels.to(self.device).permute(0, 3, 1, 2).float()
+        return (images / 255 - self._mean) / self._std
+
+    def _check(self, facets: dict[str, np.ndarray], rgb: np.ndarray, rows: int, columns: int) -> None:
         for name, array in facets.items():
             if array.ndim == 3 and array.shape[1] != rows * columns:
                 raise SettingsError(
                     f"backbone {self._spec.name} gives {array.shape[1]} {name} for frames of {rgb.shape[1]}x"
                     f"{rgb.shape[2]} pixels instead of {rows}x{columns}: choose another size, stage or stride"
                 )
-        return facets
 
     def _autocast(self) -> torch.autocast:
         dtype = AUTOCAST.get(self._spec.precision)
@@ -101,7 +163,8 @@ def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncode
     if isinstance(model, VisionTransformer):
         known = known_model(spec.name)
         mode = known.positions if known else "antialias"
-        return VitEncoder(model, spec.facets, spec.layer, spec.norm == "after", mode)
+        computed = tuple(facet for facet in spec.facets if facet != PIXELS) or ("tokens",)
+        return VitEncoder(model, computed, spec.layer, spec.norm == "after", mode)
     if spec.facets != CnnEncoder.facets:
         raise SettingsError(f"backbone {spec.name} has no facet {', '.join(spec.facets)}: choose tokens")
     with torch.random.fork_rng(devices=[]):

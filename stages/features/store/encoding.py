@@ -1,5 +1,7 @@
 """How the features of one frame are stored: as fp16, or as int8 with one factor per channel.
 
+Whole numbers (pixels, positions of patches) are no features and are stored exactly.
+
 int8 takes about half the bytes of fp16. Every frame is encoded by itself, so encoding streams, and each value
 is off by at most half of its channel's factor, which is the channel's largest magnitude in that frame / 127.
 A channel that is large everywhere costs the other channels nothing; a single token that is large in every
@@ -16,6 +18,9 @@ from stages.features.store.schema import SCALE_SUFFIX
 
 Encoding = Literal["fp16", "int8"]
 ENCODINGS: tuple[str, ...] = ("fp16", "int8")
+
+EXACT = (np.dtype(np.uint8), np.dtype(np.int16))
+"""Whole numbers that are stored as they are, whatever the encoding: pixels, and positions of patches."""
 
 _FP16_EXPONENT = np.uint16(0x7C00)
 
@@ -40,11 +45,14 @@ def encode(array: np.ndarray, encoding: str) -> list[tuple[str, np.ndarray]]:
     """The members that hold ``array`` of one frame, as (ending of the facet's name, array).
 
     fp16: one member. int8, for arrays (..., D) of two or more axes: int8 values (..., D) and float32 factors
-    (D,). An array of one axis (a class token) would gain nothing and stays fp16.
+    (D,). An array of one axis (a class token) would gain nothing and stays fp16. Arrays of `EXACT` types are
+    one member that holds their very values.
 
     Raises:
-        ValueError: see `to_fp16`.
+        ValueError: see `to_fp16`; an `EXACT` array is empty.
     """
+    if array.dtype in EXACT and array.size and array.ndim:
+        return [("", np.ascontiguousarray(array, array.dtype.newbyteorder("<")))]
     half = to_fp16(array)
     if encoding == "fp16" or half.ndim < 2:
         return [("", half)]

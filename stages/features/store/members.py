@@ -124,7 +124,7 @@ def positions_of(frames: object, length: int, video: str) -> tuple[Sequence[int]
 
 
 def read(files: Files, series: Series, positions: Sequence[int], gauge: Gauge, verify: bool) -> np.ndarray:
-    """The frames at the rising ``positions`` of ``series``, as fp16 (T, ...).
+    """The frames at the rising ``positions`` of ``series``, (T, ...): fp16, or whole numbers stored exactly.
 
     Raises:
         ChecksumError: with ``verify``, if a member is not what was written.

@@ -153,7 +153,8 @@ class FeatureStore:
             view: ``base``, or the name of an augmented view.
 
         Returns:
-            float16 (T, N, D), or (T, D) for a class token, in the order of ``frames``.
+            float16 (T, N, D), or (T, D) for a class token, in the order of ``frames``; whole numbers (pixels,
+            positions of patches) as they were stored.
 
         Raises:
             KeyError: if the store has no such video, or the video no such facet or view.

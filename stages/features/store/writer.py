@@ -81,7 +81,8 @@ class FeatureShardWriter:
             frame: index of the frame in its source, rising within a facet and view.
             pts: presentation time in seconds.
             facet: what the array is: ``tokens``, ``keys``, ``cls``, …
-            array: floating-point features, (N, D) or (D,); one shape per video, facet and view.
+            array: floating-point features, (N, D) or (D,), or whole numbers (`encoding.EXACT`), which are
+                stored exactly; one shape and kind of numbers per video, facet and view.
             view: ``base``, or the name of an augmented view.
 
         Raises:

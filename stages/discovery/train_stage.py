@@ -1,0 +1,48 @@
+"""The model stage: all trainings of a method, one after the other, on cached features. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stages.discovery.contract import Method
+from stages.learning.spec import TrainSpec
+from stages.stage import FitStage, WorkContext
+
+
+@dataclass(frozen=True)
+class TrainStage(FitStage):
+    """Features in, a trained method out.
+
+    Writes ``<fit>.safetensors`` per fit, ``model.json``, ``history.parquet`` (``fit, step, name, value``) and
+    the TensorBoard logs.
+
+    Attributes:
+        method: what is trained.
+        train: how long.
+    """
+
+    kind: ClassVar[str] = "model"
+
+    method: Method
+    train: TrainSpec = field(default_factory=TrainSpec)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return re.sub(r"[^a-z0-9_.-]+", "-", self.method.name)
+
+    def identity(self) -> dict[str, Any]:
+        """As `Stage.identity`, without options of the method that matter only after training."""
+        identity = super().identity()
+        fields = {"method": self.method.identity(training=True), "train": identity["fields"]["train"]}
+        return {**identity, "fields": fields}
+
+    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+        """See `WholeStage.make`. Several processes may call it together, joined by `torch.distributed`."""
+        from stages.discovery.training import train_method
+
+        train_method(self, folder, context)

@@ -1,0 +1,197 @@
+"""All fits of a method, trained one after the other on the features of an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from stages.artifacts import manifest
+from stages.artifacts.layout import Artifact
+from stages.artifacts.ledger import Ledger
+from stages.discovery.contract import Batch, FeatureShape
+from stages.discovery.device import resolve_device
+from stages.errors import SettingsError
+from stages.features.store.reader import FeatureStore
+from stages.features.store.samplers import ClipSampler
+from stages.learning import loop
+from stages.learning.checkpoint import State
+from stages.learning.data import ClipLoader, Stream, feature_shape
+from stages.learning.models import save_models
+from stages.stage import WorkContext
+
+if TYPE_CHECKING:
+    from stages.discovery.train_stage import TrainStage
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is trained on.
+
+    Attributes:
+        store: the features.
+        shape: of their patch tokens.
+        training, held_out: ids of the videos.
+    """
+
+    store: FeatureStore
+    shape: FeatureShape
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
+    """Train all fits and write them into ``folder``; see `TrainStage`."""
+    torch.set_num_threads(context.threads)
+    corpus = gather(stage, context)
+    implementation = stage.method.implement()
+    models: dict[str, torch.nn.Module] = {}
+    states: dict[str, State] = {}
+    checkpoints = context.checkpoints or folder / "checkpoints"
+    for fit in stage.method.fits():
+        place = loop.Place(checkpoints / fit, resolve_device(context.device), context.checkpoint_s, context.report)
+        torch.manual_seed(stage.train.seed)
+        model = implementation.model(fit, corpus.shape, models).to(place.device)
+        task = loop.Task(
+            fit,
+            model,
+            implementation.optimiser(fit, model, stage.train.rate),
+            partial(implementation.schedule, fit),
+            partial(_loader, stage, corpus, fit, place),
+            len(_sampler(stage, corpus, fit, corpus.training)),
+            loop.identity_text({**stage.identity(), "shape": vars(corpus.shape), "videos": _digest(corpus)}),
+            partial(_validation, stage, corpus, fit, place) if corpus.held_out else None,
+        )
+        states[fit] = loop.train(task, stage.train, place)
+        models[fit] = model.eval().requires_grad_(False)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        _write(stage, corpus, models, states, folder, checkpoints)
+
+
+def gather(stage: TrainStage, context: WorkContext) -> Corpus:
+    """The videos to train on and the shape they share.
+
+    Raises:
+        SettingsError: nothing is left, or grids differ.
+    """
+    artifact = Artifact.at(context.inputs["features"])
+    store = FeatureStore(artifact.root)
+    excluded = annotated(Path(context.inputs["catalog"])) if stage.train.exclude_annotated else set()
+    videos = [video for video in store.videos if video not in excluded]
+    held_out = [video for video in videos if _drawn(video) < stage.train.hold_out]
+    training = [video for video in videos if _drawn(video) >= stage.train.hold_out]
+    facet = stage.method.facets[0]
+    shape = feature_shape(store, training, grids(artifact), facet)
+    return Corpus(store, shape, tuple(training), tuple(held_out))
+
+
+def grids(artifact: Artifact) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the patches of every video with features."""
+    found: dict[str, tuple[int, int]] = {}
+    for shard in artifact.committed():
+        for outcome in manifest.read_footer(artifact.manifest(shard)).outcomes:
+            if outcome["status"] == "done":
+                rows, columns = outcome["info"]["grid"]
+                found[outcome["video"]] = (rows, columns)
+    return found
+
+
+def annotated(catalog: Path) -> set[str]:
+    """Videos that have ground truth."""
+    artifact = Artifact.at(catalog)
+    found: set[str] = set()
+    for shard in Ledger.load(artifact).shards:
+        table = pq.read_table(artifact.shard(shard), columns=["video", "truth"])
+        found |= set(table.filter(pc.is_valid(table["truth"]))["video"].to_pylist())
+    return found
+
+
+def _drawn(video: str) -> float:
+    """A number in [0, 1) that depends on the video's id alone."""
+    return int.from_bytes(hashlib.sha256(video.encode()).digest()[:8], "big") / 2**64
+
+
+def _digest(corpus: Corpus) -> str:
+    return hashlib.sha256("\n".join(corpus.training).encode()).hexdigest()[:16]
+
+
+def _sampler(
+    stage: TrainStage, corpus: Corpus, fit: str, videos: Sequence[str], rank: int = 0, world: int = 1
+) -> ClipSampler:
+    pattern = stage.method.clips(fit)
+    return ClipSampler(corpus.store, pattern, stage.train.seed, videos=videos, rank=rank, world=world)
+
+
+def _streams(stage: TrainStage, corpus: Corpus) -> tuple[Stream, ...]:
+    """Every facet that each view has, of those that the method reads."""
+    wanted = [(view, facet) for view in stage.method.views for facet in stage.method.facets]
+    return tuple((view, facet) for view, facet in wanted)
+
+
+def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen: int) -> ClipLoader:
+    if stage.train.batch % place.world:
+        raise SettingsError(
+            f"train.batch={stage.train.batch} can't be shared by run.train_workers={place.world}: make it a multiple"
+        )
+    sampler = _sampler(stage, corpus, fit, corpus.training, place.rank, place.world)
+    batch = stage.train.batch // place.world
+    return ClipLoader(
+        corpus.store, sampler, _streams(stage, corpus), corpus.shape, batch, seen, place.device
+    )
+
+
+def _validation(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place) -> Iterator[Batch]:
+    """Held-out clips once, in whole batches."""
+    sampler = _sampler(stage, corpus, fit, corpus.held_out)
+    batch = min(stage.train.batch, len(sampler))
+    loader = ClipLoader(
+        corpus.store, sampler, _streams(stage, corpus), corpus.shape, batch, device=place.device
+    )
+    try:
+        for _ in range(len(sampler) // batch):
+            yield loader.next()
+    finally:
+        loader.close()
+
+
+def _write(
+    stage: TrainStage,
+    corpus: Corpus,
+    models: dict[str, torch.nn.Module],
+    states: dict[str, State],
+    folder: Path,
+    checkpoints: Path,
+) -> None:
+    figures: dict[str, Any] = {
+        fit: {
+            "steps": state.step,
+            "seconds": round(state.seconds, 3),
+            "steps_per_second": round(state.step / max(state.seconds, 1e-9), 3),
+            "waiting_for_data": round(state.waited / max(state.seconds, 1e-9), 4),
+        }
+        for fit, state in states.items()
+    }
+    more = {"training": figures, "videos": len(corpus.training), "held_out": len(corpus.held_out)}
+    save_models(folder, stage.method, corpus.shape, models, more)
+    rows = [(fit, *entry) for fit, state in states.items() for entry in state.history]
+    table = pa.table(
+        {
+            "fit": pa.array([row[0] for row in rows], pa.string()),
+            "step": pa.array([row[1] for row in rows], pa.int64()),
+            "name": pa.array([row[2] for row in rows], pa.string()),
+            "value": pa.array(np.array([row[3] for row in rows], np.float64)),
+        }
+    )
+    pq.write_table(table, folder / "history.parquet")
+    for fit in states:
+        shutil.copytree(checkpoints / fit / "tensorboard", folder / "tensorboard" / fit, dirs_exist_ok=True)

@@ -1,0 +1,147 @@
+"""Checkpoints of a training: safetensors and JSON, written whole or not at all, the last two kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.artifacts import atomic
+from stages.errors import SettingsError
+
+KEPT = 2
+_NAME = re.compile(r"step-(\d{8})$")
+
+
+@dataclass
+class State:
+    """How far a training is, beside weights and optimiser.
+
+    Attributes:
+        identity: what is trained, on what; a checkpoint of another identity is refused.
+        step: optimisation steps taken. Order of clips, learning rate and random numbers follow from it and the
+            seed: each step starts its generators anew.
+        seen: clips that each process has consumed: the sampler's position.
+        seconds: spent in earlier sittings.
+        waited: of these, on waiting for data.
+        history: ``[step, name, value]`` so far.
+    """
+
+    identity: str
+    step: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    history: list[tuple[int, str, float]] = field(default_factory=list)
+
+
+def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> Path:
+    """Write a checkpoint below ``folder`` and remove all but the last two.
+
+    Raises:
+        StoreError: there is no room or no right to write.
+    """
+    with atomic.store_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
+        private.mkdir()
+        save_file(tensors_of(model), private / "model.safetensors")
+        tensors, groups = flatten(optimiser)
+        save_file(tensors, private / "optimiser.safetensors")
+        (private / "state.json").write_text(json.dumps({**asdict(state), "groups": groups}))
+        for path in private.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        final = folder / f"step-{state.step:08d}"
+        shutil.rmtree(final, ignore_errors=True)
+        private.replace(final)
+        for old in checkpoints(folder)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints below ``folder``, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.match(path.name))
+
+
+def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> State:
+    """Load the latest checkpoint below ``folder`` into model and optimiser; a fresh state where there is none.
+
+    Raises:
+        SettingsError: it is of another configuration, or damaged; names the folder.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return State(identity)
+    latest = found[-1]
+    try:
+        content: dict[str, Any] = json.loads((latest / "state.json").read_text())
+        groups = content.pop("groups")
+        state = State(**content)
+        if state.identity != identity:
+            raise SettingsError(
+                f"the checkpoint {latest} is of another configuration ({differing(state.identity, identity)}): "
+                "remove the folder to train from the start, or train with the settings it was made with"
+            )
+        model.load_state_dict(load_file(latest / "model.safetensors"))
+        unflatten(optimiser, load_file(latest / "optimiser.safetensors"), groups)
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise SettingsError(
+            f"the checkpoint {latest} can't be read ({error}): remove this folder to go on from the one before"
+        ) from error
+    state.history = [(int(step), str(name), float(value)) for step, name, value in state.history]
+    return state
+
+
+def differing(old: str, new: str) -> str:
+    """The keys in which two identities (JSON texts) differ, with their values."""
+    before, after = _flat(json.loads(old)), _flat(json.loads(new))
+    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    return ", ".join(f"{k} {before.get(k)} instead of {after.get(k)}" for k in keys[:4])
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix.rstrip("."): value}
+    return {k: v for key, entry in value.items() for k, v in _flat(entry, f"{prefix}{key}.").items()}
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state on the CPU, each tensor with memory of its own."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+
+
+def flatten(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimiser's state as tensors by name, and its groups as plain data."""
+    content = optimiser.state_dict()
+    tensors = {
+        f"{number}.{key}": torch.as_tensor(value).cpu().contiguous()
+        for number, entries in content["state"].items()
+        for key, value in entries.items()
+    }
+    return tensors, content["param_groups"]
+
+
+def unflatten(
+    optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    """The inverse of `flatten`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,128 @@
+"""Batches of cached clips, read ahead of the training by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from stages.discovery.contract import Batch, FeatureShape
+from stages.errors import SettingsError
+from stages.features.store.reader import FeatureStore
+from stages.features.store.samplers import Clip, ClipSampler, load
+
+Stream = tuple[str, str]
+"""``(view, facet)``."""
+
+_AHEAD = 3
+
+
+def feature_shape(
+    store: FeatureStore, videos: Sequence[str], grids: dict[str, tuple[int, int]], facet: str
+) -> FeatureShape:
+    """The shape that all videos share.
+
+    Args:
+        grids: rows and columns of patches by video.
+
+    Raises:
+        SettingsError: there is no video, or two have different grids or widths; names both.
+    """
+    if not len(videos):
+        raise SettingsError(
+            "no video is left to train on: all were rejected, skipped, held out or excluded; see --explain and "
+            "rejects/, or give more data"
+        )
+    first = videos[0]
+    shape = FeatureShape(*grids[first], store.shape(first, facet)[-1])
+    for video in videos:
+        other = FeatureShape(*grids[video], store.shape(video, facet)[-1])
+        if other != shape:
+            raise SettingsError(
+                f"videos {first} and {video} have different grids of patch tokens ({shape.rows} x {shape.columns} "
+                f"x {shape.width} and {other.rows} x {other.columns} x {other.width}): set decode.size=[h,w]"
+            )
+    return shape
+
+
+class ClipLoader:
+    """Endless batches from a sampler's epochs, one after the other.
+
+    Args:
+        store: the features.
+        sampler: which clips; its epoch and step are set from ``seen``.
+        streams: what is read of each clip.
+        shape: of the patch tokens.
+        batch: clips per batch, of this process.
+        seen: clips that this process has consumed before.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        sampler: ClipSampler,
+        streams: Sequence[Stream],
+        shape: FeatureShape,
+        batch: int,
+        seen: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self._store, self._sampler, self._streams = store, sampler, tuple(streams)
+        self._shape, self._batch, self._device = shape, batch, device
+        self._seen = seen
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="clip-loader", daemon=True)
+        self._thread.start()
+        self.waited = 0.0
+        """Seconds spent waiting in `next`."""
+
+    def next(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            CorruptShardError, FileNotFoundError: features have been damaged or removed.
+        """
+        began = time.perf_counter()
+        found = self._ready.get()
+        self.waited += time.perf_counter() - began
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                self._thread.join(0.05)
+
+    def _fill(self) -> None:
+        try:
+            clips = self._clips()
+            while not self._stopped.is_set():
+                self._ready.put(self._load([next(clips) for _ in range(self._batch)]))
+        except BaseException as error:  # noqa: BLE001 - raised again in the training's own thread
+            self._ready.put(error)
+
+    def _clips(self) -> Iterator[Clip]:
+        self._sampler.epoch, self._sampler.step = divmod(self._seen, len(self._sampler))
+        while True:
+            yield from self._sampler
+            self._sampler.epoch, self._sampler.step = self._sampler.epoch + 1, 0
+
+    def _load(self, clips: Sequence[Clip]) -> Batch:
+        features = {
+            (view, facet): torch.stack([load(self._store, clip, facet, view)[0] for clip in clips])
+            .to(self._device)
+            .float()
+            for view, facet in self._streams
+        }
+        available = torch.tensor([clip.mask for clip in clips], device=self._device)
+        return Batch(features, available, self._shape, tuple(clip.video for clip in clips))
