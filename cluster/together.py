@@ -47,10 +47,12 @@ def train_together(
         raise SettingsError(text) if kind == "settings" else RuntimeError(text)
     failed = [process.exitcode for process in processes if process.exitcode]
     if failed:
-        raise RuntimeError(f"a training process ended with code {failed[0]}; the same command goes on from its checkpoint")
+        raise RuntimeError(
+            f"a training process ended with code {failed[0]}; the same command goes on from its checkpoint"
+        )
 
 
-def _wait(processes: list[multiprocessing.process.BaseProcess]) -> None:
+def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
     """Until all have ended, or one has failed: the others would wait for it for ever."""
     from multiprocessing.connection import wait
 

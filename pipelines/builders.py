@@ -89,7 +89,7 @@ def train_stage(config: Config) -> TrainStage:
     method = method_of(config)
     if not method.fits():
         raise SettingsError(f"method.name={method.name} has nothing to train: use the recipe segment")
-    return TrainStage(method, config.train)
+    return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
 
 
 def tubes_stage(config: Config) -> TubesStage:

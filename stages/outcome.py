@@ -21,6 +21,7 @@ ErrorClass = Literal[
     "crash",
     "memory",
     "unreadable",
+    "annotation",
 ]
 """Stable names of the reasons for which a video is rejected; documented in ``docs/rejects.md``."""
 

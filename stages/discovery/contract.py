@@ -183,6 +183,18 @@ class Method(ABC):
         return ("base",)
 
     @property
+    def streams(self) -> tuple[tuple[str, str], ...]:
+        """The ``(view, facet)`` pairs that a training reads; by default every facet of every view."""
+        return tuple((view, facet) for view in self.views for facet in self.facets)
+
+    @property
+    def wants_encoder(self) -> bool:
+        """Whether a training runs the frozen backbone itself: its models get an attribute ``encoder``, see
+        `stages.features.backbones.online`.
+        """
+        return False
+
+    @property
     def mask_kinds(self) -> tuple[MaskKind, ...]:
         """The kinds of masks that `Implementation.segment` gives, the published one first."""
         return ("decoder",)

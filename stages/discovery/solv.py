@@ -69,7 +69,11 @@ class SolvMethod(Method):
     drop_ratio: float = 0.5
     """Share of the tokens of a frame that is dropped."""
     versions: int = 4
-    """Stored versions of a frame, with token_drop=premasked."""
+    """Stored versions of a frame, with token_drop=premasked; set views.masked to as many."""
+    input_norm: bool = True
+    """LayerNorm on the features; off for features of a few channels, whose mean and length say something."""
+    projection: int = 0
+    """Width between the layers of the input projection; 0: that of the features."""
     relgrid_index_bug: bool = False
     """The decoder's coordinates from another frame's token positions, as released; see docs."""
     always_match: bool = False
@@ -100,6 +104,17 @@ class SolvMethod(Method):
         if self.token_drop == "premasked":
             return ("base", *(f"mask{i}" for i in range(self.versions)))
         return ("base",)
+
+    @property
+    def streams(self) -> tuple[tuple[str, str], ...]:
+        """See `Method.streams`."""
+        masked = [(view, facet) for view in self.views[1:] for facet in (self.facet, "kept")]
+        return (*(("base", facet) for facet in self.facets), *masked)
+
+    @property
+    def wants_encoder(self) -> bool:
+        """See `Method.wants_encoder`."""
+        return self.token_drop == "online"
 
     @property
     def mask_kinds(self) -> tuple[str, ...]:

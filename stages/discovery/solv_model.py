@@ -74,7 +74,9 @@ class SolvModel(nn.Module):
         super().__init__()
         self.method, self.shape, self.encoder = method, shape, encoder
         width = method.slot_width
-        self.input_projection = InputProjection(shape.width, width)
+        self.input_projection = InputProjection(
+            shape.width, width, hidden=method.projection, norm_in=method.input_norm
+        )
         self.slot_attention: InvariantSlotAttention | SlotAttention
         if method.invariant:
             self.slot_attention = InvariantSlotAttention(

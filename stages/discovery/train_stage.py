@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stages.discovery.contract import Method
+from stages.features.backbone_spec import BackboneSpec
 from stages.learning.spec import TrainSpec
 from stages.stage import FitStage, WorkContext
 
@@ -23,12 +24,14 @@ class TrainStage(FitStage):
     Attributes:
         method: what is trained.
         train: how long.
+        backbone: of the features, for methods that run it in training; the features' fingerprint covers it.
     """
 
     kind: ClassVar[str] = "model"
 
     method: Method
     train: TrainSpec = field(default_factory=TrainSpec)
+    backbone: BackboneSpec | None = None
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler
 from stages.learning import loop
 from stages.learning.checkpoint import State
-from stages.learning.data import ClipLoader, Stream, feature_shape
+from stages.learning.data import ClipLoader, feature_shape
 from stages.learning.models import save_models
 from stages.stage import WorkContext
 
@@ -59,9 +59,13 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
     states: dict[str, State] = {}
     checkpoints = context.checkpoints or folder / "checkpoints"
     for fit in stage.method.fits():
-        place = loop.Place(checkpoints / fit, resolve_device(context.device), context.checkpoint_s, context.report)
+        place = loop.Place(
+            checkpoints / fit, resolve_device(context.device), context.checkpoint_s, context.report
+        )
         torch.manual_seed(stage.train.seed)
         model = implementation.model(fit, corpus.shape, models).to(place.device)
+        if stage.method.wants_encoder:
+            model.encoder = _encoder(stage, corpus.shape, place.device)
         task = loop.Task(
             fit,
             model,
@@ -76,6 +80,15 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
         models[fit] = model.eval().requires_grad_(False)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         _write(stage, corpus, models, states, folder, checkpoints)
+
+
+def _encoder(stage: TrainStage, shape: FeatureShape, device: str) -> Any:
+    """The frozen backbone on a part of a frame's tokens."""
+    from stages.features.backbones.online import kept_encoder
+
+    if stage.backbone is None:
+        raise SettingsError(f"method {stage.method.name} needs the backbone in training, and none is given")
+    return kept_encoder(stage.backbone, device, (shape.rows, shape.columns), stage.method.facets[0])
 
 
 def gather(stage: TrainStage, context: WorkContext) -> Corpus:
@@ -132,31 +145,22 @@ def _sampler(
     return ClipSampler(corpus.store, pattern, stage.train.seed, videos=videos, rank=rank, world=world)
 
 
-def _streams(stage: TrainStage, corpus: Corpus) -> tuple[Stream, ...]:
-    """Every facet that each view has, of those that the method reads."""
-    wanted = [(view, facet) for view in stage.method.views for facet in stage.method.facets]
-    return tuple((view, facet) for view, facet in wanted)
-
-
 def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen: int) -> ClipLoader:
     if stage.train.batch % place.world:
         raise SettingsError(
-            f"train.batch={stage.train.batch} can't be shared by run.train_workers={place.world}: make it a multiple"
+            f"train.batch={stage.train.batch} can't be shared by run.train_workers={place.world}: "
+            "make it a multiple"
         )
     sampler = _sampler(stage, corpus, fit, corpus.training, place.rank, place.world)
     batch = stage.train.batch // place.world
-    return ClipLoader(
-        corpus.store, sampler, _streams(stage, corpus), corpus.shape, batch, seen, place.device
-    )
+    return ClipLoader(corpus.store, sampler, stage.method.streams, corpus.shape, batch, seen, place.device)
 
 
 def _validation(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place) -> Iterator[Batch]:
     """Held-out clips once, in whole batches."""
     sampler = _sampler(stage, corpus, fit, corpus.held_out)
     batch = min(stage.train.batch, len(sampler))
-    loader = ClipLoader(
-        corpus.store, sampler, _streams(stage, corpus), corpus.shape, batch, device=place.device
-    )
+    loader = ClipLoader(corpus.store, sampler, stage.method.streams, corpus.shape, batch, device=place.device)
     try:
         for _ in range(len(sampler) // batch):
             yield loader.next()

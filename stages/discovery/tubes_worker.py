@@ -77,4 +77,3 @@ class TubesWorker:
         if found is None:
             raise SettingsError(f"the model {self._inputs['model']} is not there yet: train it first")
         return load_models(found[0], self._stage.method, self._device)
-

@@ -49,6 +49,7 @@ class ScoresWorker:
             try:
                 yield self._score(item, row, writer)
             except MediaError as error:
+                writer.discard(item["video"])
                 yield Rejected.of(item["video"], error)
 
     def close(self) -> None:
@@ -61,7 +62,11 @@ class ScoresWorker:
         truth = read_truth(self._context.data_root, row, [int(i) for i in tubes.frames(video)])
         ids, void = inside(truth, borders)
         for candidate, labels in self._candidates(item, tubes, size, borders):
-            for found in score(self._stage.spec.protocols, inner(labels, borders), ids, void, self._options):
+            try:
+                scores = score(self._stage.spec.protocols, inner(labels, borders), ids, void, self._options)
+            except ValueError as error:
+                raise MediaError("annotation", f"{row['truth']}: {error}") from error
+            for found in scores:
                 writer.add(
                     {
                         "video": video,
@@ -77,7 +82,7 @@ class ScoresWorker:
         self, item: Row, tubes: TubeShard, size: tuple[int, int], borders: tuple[int, int, int, int]
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Label maps, int16 (T, H, W): of every kind of mask of the method, then of the trivial rows."""
-        for kind in item["tubes"]:
+        for kind in tubes.kinds(item["video"]):
             yield kind, tubes.label_map(item["video"], kind)
         upstream = lineage.above(item[UPSTREAM_SHARD])
         features = shard_features(self._context.inputs["features"], upstream)

@@ -33,7 +33,7 @@ class FeaturesStage(MapStage):
         geometry: size of the frames; None: the model's default short side with the aspect kept. Both sides
             are rounded down to what the model needs (whole patches).
         views: what is stored beside the plain frames.
-        encoding: ``fp16``, or ``int8`` with a scale per channel; whole numbers (pixels, positions) as they are.
+        encoding: ``fp16``, or ``int8`` with a scale per channel; pixels and positions are stored exactly.
 
     Raises:
         SettingsError: masked views of a backbone that can't leave out patches.

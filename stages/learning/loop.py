@@ -94,7 +94,7 @@ class _Step(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.model.training_step(batch, progress, draws)
+        losses: dict[str, Tensor] = self.model.training_step(batch, progress, draws)  # type: ignore[operator]
         return losses
 
 

@@ -16,7 +16,11 @@ from stages.learning.checkpoint import tensors_of
 
 
 def save_models(
-    folder: Path, method: Method, shape: FeatureShape, models: Mapping[str, torch.nn.Module], more: dict[str, Any]
+    folder: Path,
+    method: Method,
+    shape: FeatureShape,
+    models: Mapping[str, torch.nn.Module],
+    more: dict[str, Any],
 ) -> None:
     """Write all fits and ``model.json`` into ``folder``."""
     for fit, model in models.items():

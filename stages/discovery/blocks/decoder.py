@@ -47,10 +47,10 @@ class BroadcastDecoder(nn.Module):
         """
         sample, slot = active.nonzero(as_tuple=True)
         rows = self._first(slots[sample, slot], None if relative is None else relative[sample, slot])
-        for layer in list(self.layers)[1:-1]:
+        for layer in self._linear[1:-1]:
             rows = layer(rows.relu())
         rows = rows.relu()  # (M, N, h), one row of the batch per active slot
-        last = self.layers[-1]
+        last = self._linear[-1]
         logits = rows @ last.weight[-1] + last.bias[-1]
         masks = self._compete(logits, active, sample, slot)
         summed = rows.new_zeros((len(slots), *rows.shape[1:]))
@@ -58,9 +58,13 @@ class BroadcastDecoder(nn.Module):
         # masks sum to 1 over slots, so the bias counts once
         return summed @ last.weight[:-1].T + last.bias[:-1], masks
 
+    @property
+    def _linear(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def _first(self, slots: Tensor, relative: Tensor | None) -> Tensor:
         """The first layer's output (M, N, h) for M slots (M, d)."""
-        first = self.layers[0]
+        first = self._linear[0]
         constant = first.bias
         at_position = self.position_embedding[0] @ first.weight.T
         if self.relative_grid_linear is not None:

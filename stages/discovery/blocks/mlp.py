@@ -15,13 +15,18 @@ class InputProjection(nn.Module):
         width: D of the features.
         slot_width: d.
         norm_out: whether a LayerNorm follows (SOLV) or not (VOL, DINOSAUR).
+        hidden: width between the linear layers; 0: D.
+        norm_in: whether it begins with a LayerNorm.
     """
 
-    def __init__(self, width: int, slot_width: int, norm_out: bool = True) -> None:
+    def __init__(
+        self, width: int, slot_width: int, norm_out: bool = True, hidden: int = 0, norm_in: bool = True
+    ) -> None:
         super().__init__()
-        self.norm_in = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, width)
-        self.linear2 = nn.Linear(width, slot_width)
+        hidden = hidden or width
+        self.norm_in = nn.LayerNorm(width) if norm_in else nn.Identity()
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, slot_width)
         self.norm_out = nn.LayerNorm(slot_width) if norm_out else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:

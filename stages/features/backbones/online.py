@@ -23,8 +23,8 @@ def kept_encoder(
     """A function that encodes frames as the features stage does, but sees some of their patches only.
 
     It takes ``pixels``, values 0 to 255 of any type, (B, H, W, 3) or as the facet ``pixels`` is stored,
-    (B, H * W, 3), and ``kept``, (B, n) row-major positions of patches, ascending. It returns float32 (B, n, D)
-    on ``device``, without gradients. Threads and precision of products are the caller's.
+    (B, H * W, 3), and ``kept``, (B, n) row-major positions of patches, ascending. It returns float32
+    (B, n, D) on ``device``, without gradients. Threads and precision of products are the caller's.
 
     Args:
         spec: the backbone whose features are cached; a ViT.

@@ -108,7 +108,7 @@ class TorchBackbone:
             return {name: _to_host(name, value) for name, value in found.items() if name in PATCH_FACETS}
 
     def encode_kept(self, pixels: torch.Tensor, kept: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The encoder's facets of frames (B, H, W, 3), values 0 to 255, of which it sees the patches ``kept``.
+        """The encoder's facets of frames (B, H, W, 3), values 0 to 255, whose patches ``kept`` it sees.
 
         See `VitEncoder.forward`; the caller says whether gradients and numerics are as usual.
 

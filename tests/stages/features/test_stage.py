@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from stages.decode.spec import DecodeSpec, Geometry
+from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import build
 from stages.features.stage import FeaturesStage, upright
-from stages.features.views import ViewsSpec
+from stages.features.views import KEPT, ViewsSpec, kept_patches
 
 DINO = FeaturesStage(BackboneSpec(name="dino_vits16", weights="random"))
 ROW = {"video": "v", "frames": 100, "fps": 25.0, "height": 480, "width": 854, "rotation": 0}
@@ -33,6 +34,7 @@ def test_kind_and_name():
         {"geometry": Geometry(size=(224, 384))},
         {"views": ViewsSpec(flip=True)},
         {"views": ViewsSpec(photometric=2)},
+        {"views": ViewsSpec(masked=2)},
         {"encoding": "int8"},
     ],
 )
@@ -112,3 +114,72 @@ def test_bytes_per_frame_are_those_written(tmp_path, backbone, encoding):
     with tarfile.open(written.path) as shard:
         last = shard.getmembers()[-1]
     assert 2 * stage.bytes_per_frame(480, 854) == last.offset_data + -(-last.size // 512) * 512
+
+
+PRINTS = {
+    "47d08403a0c9d295ed2b779caa9efc90e5dd630ab1d45dfbd63145f5c4ed577a": FeaturesStage(),
+    "fcfb78f41aa72b8fefa0782c645c64d1f194c9a54fd9f57851a17401e1b9257d": FeaturesStage(
+        views=ViewsSpec(True, 2, 5), encoding="int8"
+    ),
+    "ff9a432685c5ecde283ec02fc7d3605fa5009bb11dcbe140c8079d58cfad59a2": FeaturesStage(
+        BackboneSpec("dinov2_vits14", "random", facets=("tokens", "cls")),
+        DecodeSpec(fps="all"),
+        Geometry((56, 84)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("fingerprint", "stage"), PRINTS.items())
+def test_caches_made_before_masked_views_stay_valid(fingerprint, stage):
+    assert stage.fingerprint() == fingerprint
+    unused = replace(stage, views=replace(stage.views, masked_ratio=0.25))
+    assert unused.fingerprint() == fingerprint
+
+
+def test_settings_of_masked_views_count():
+    views = ViewsSpec(masked=2)
+    prints = {
+        replace(DINO, views=v).fingerprint()
+        for v in (views, replace(views, masked=3), replace(views, masked_ratio=0.25), replace(views, seed=1))
+    }
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize("name", ["patchstats", "dino_resnet50", "my.package:Model"])
+def test_backbones_without_patches_to_leave_out_are_refused(name):
+    with pytest.raises(SettingsError, match=f"backbone {name} can't leave out patches.*views.masked=0"):
+        FeaturesStage(BackboneSpec(name=name, weights="random"), views=ViewsSpec(masked=1))
+    with pytest.raises(SettingsError, match="nothing per patch in backbone.facets=cls"):
+        FeaturesStage(replace(DINO.backbone, facets=("cls",)), views=ViewsSpec(masked=1))
+
+
+@pytest.mark.parametrize("encoding", ["fp16", "int8"])
+def test_bytes_of_masked_views_and_pixels_are_those_written(tmp_path, encoding):
+    backbone = BackboneSpec(name="dino_vits16", weights="random", facets=("tokens", "cls", "pixels"), layer=0)
+    views = ViewsSpec(flip=True, masked=2, masked_ratio=0.3)
+    stage = FeaturesStage(backbone, geometry=Geometry(48), views=views, encoding=encoding)
+    rgb = np.zeros((2, *stage.frame_geometry().resolve(480, 854), 3), np.uint8)
+    model = build(backbone)
+    writer = stage.writer(tmp_path / "shard.tar", "s")
+    for view in views.names():
+        if view in views.whole():
+            found = model.extract(rgb)
+        else:
+            patches = np.prod(model.grid(*rgb.shape[1:3]))
+            kept = np.stack([kept_patches("v", view, frame, patches, views) for frame in range(2)])
+            found = {**model.extract_kept(rgb, kept), KEPT: kept[..., None]}
+        for frame in range(2):
+            for facet, values in found.items():
+                writer.add("v", frame, 0.0, facet, values[frame], view)
+    writer.keep("v")
+    written = writer.finish()
+    with tarfile.open(written.path) as shard:
+        last = shard.getmembers()[-1]
+    assert 2 * stage.bytes_per_frame(480, 854) == last.offset_data + -(-last.size // 512) * 512
+
+
+def test_guessed_bytes_know_pixels():
+    unknown = FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224", facets=("tokens", "pixels")))
+    plain = FeaturesStage(BackboneSpec(name="vit_tiny_patch16_224"))
+    more = unknown.bytes_per_frame(224, 224) - plain.bytes_per_frame(224, 224)
+    assert 3 * 224 * 224 < more < 3 * 224 * 224 + 2048

@@ -10,19 +10,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from stages.artifacts.commit import commit
 from stages.catalog.content import read_file_item, read_folder_item
 from stages.catalog.ids import path_of
 from stages.decode.client import DecoderClient
 from stages.decode.frames import FrameChunk
 from stages.decode.spec import DecodeRequest, DecodeSpec, Geometry
+from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import FeatureOverflowError, build
+from stages.features.backbones.online import kept_encoder
 from stages.features.backbones.torch_backbone import load_model
 from stages.features.stage import FeaturesStage
-from stages.features.views import ViewsSpec, see
+from stages.features.store.reader import FeatureStore
+from stages.features.store.shard_features import ShardFeatures
+from stages.features.views import ViewsSpec, kept_patches, see
 from stages.features.worker import NO_FRAMES, batches
 from stages.outcome import Done, MediaError, Rejected, Skipped
 from stages.stage import Limits, MemoryAttempts, WorkContext
+from tests.stages.features.store.making import artifact_at
 
 ALL = DecodeSpec(fps="all")
 STAGE = FeaturesStage(decode=ALL, geometry=Geometry((32, 48)), backbone=BackboneSpec(batch=4))
@@ -266,3 +272,49 @@ def test_threads_of_the_process_are_left_alone(root, tmp_path):
     backbone = BackboneSpec(name="vit_tiny_patch16_224", weights="random", batch=4)
     run(replace(STAGE, backbone=backbone), root, [B], tmp_path / "s.tar")
     assert torch.get_num_threads() == before
+
+
+TINY_VIT = BackboneSpec(name="vit_tiny_patch16_224", weights="random", facets=("tokens", "pixels"), batch=4)
+
+
+@pytest.mark.parametrize("encoding", ["fp16", "int8"])
+def test_masked_views_and_pixels_from_video_to_store(root, tmp_path, encoding):
+    """Stored tokens of a masked view are those of the ViT on the stored patches of the stored pixels."""
+    views = ViewsSpec(masked=2, masked_ratio=0.5)
+    stage = replace(STAGE, backbone=TINY_VIT, views=views, encoding=encoding)
+    artifact = artifact_at(tmp_path / "f")
+    worker = stage.open(WorkContext(str(root), tmp_path))
+    writer = stage.writer(tmp_path / "shard.tar", "000000")
+    outcomes = []
+    for outcome in worker.process([catalogued(root, A), catalogued(root, B)], writer, MemoryAttempts()):
+        outcomes.append(outcome)
+        writer.keep(outcome.video)
+    worker.close()
+    commit(artifact, "000000", writer.finish(), outcomes)
+    store, shard = FeatureStore(artifact.root), ShardFeatures(artifact, "000000")
+    encode = kept_encoder(TINY_VIT, grid=(2, 3))
+    for video, count in (("a", 11), ("b", 6)):
+        pixels = store.clip(video, facet="pixels")
+        assert pixels.dtype == torch.uint8 and pixels.shape == (count, 32 * 48, 3)
+        assert np.array_equal(shard.array(video, facet="pixels"), pixels)
+        chosen = []
+        for view in views.parts():
+            kept = store.clip(video, facet="kept", view=view)
+            assert kept.dtype == torch.int16 and kept.shape == (count, 3, 1)
+            assert np.array_equal(shard.array(video, facet="kept", view=view), kept)
+            expected = [kept_patches(video, view, f, 6, views) for f in store.frames(video)[0].tolist()]
+            assert np.array_equal(kept[..., 0], expected)
+            tokens = store.clip(video, facet="tokens", view=view).float()
+            found = encode(pixels, kept[..., 0].long())
+            off = found.abs().amax(dim=1, keepdim=True) / 127 if encoding == "int8" else found.abs() / 1024
+            assert ((tokens - found).abs() <= off + 1e-3).all()
+            chosen.append(kept)
+        assert not torch.equal(*chosen)
+        with pytest.raises(KeyError):
+            store.clip(video, facet="pixels", view="mask0")
+
+
+def test_a_timm_network_without_patches_is_refused_when_it_is_loaded(tmp_path):
+    spec = BackboneSpec(name="resnet10t", weights="random")
+    with pytest.raises(SettingsError, match="backbone resnet10t can't leave out patches"):
+        replace(STAGE, backbone=spec, views=ViewsSpec(masked=1)).open(WorkContext("", tmp_path))

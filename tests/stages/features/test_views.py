@@ -6,7 +6,7 @@ import torch
 
 from stages.errors import SettingsError
 from stages.features.photometric import change
-from stages.features.views import Photometry, ViewsSpec, see
+from stages.features.views import MOST_PATCHES, Photometry, ViewsSpec, kept_patches, see
 
 ALL = ViewsSpec(flip=True, photometric=3, seed=7)
 
@@ -89,3 +89,52 @@ def test_operations(frames):
 def test_the_smallest_frames_can_be_blurred():
     tiny = np.full((1, 8, 8, 3), 9, np.uint8)
     assert np.array_equal(change(tiny, Photometry(False, (), 1.0)), tiny)
+
+
+MASKED = ViewsSpec(masked=2, masked_ratio=0.5)
+
+
+def test_masked_views_are_named_after_the_others():
+    spec = ViewsSpec(flip=True, photometric=1, masked=2)
+    assert spec.names() == ("base", "flip", "photo0", "mask0", "mask1")
+    assert spec.whole() + spec.parts() == spec.names()
+    with pytest.raises(ValueError, match="no view 'mask0'"):
+        see(np.zeros((1, 8, 8, 3), np.uint8), "v", "mask0", spec)
+    for wrong in ({"masked": -1}, {"masked_ratio": 1.0}, {"masked_ratio": -0.1}):
+        with pytest.raises(SettingsError, match=f"views.{next(iter(wrong))}="):
+            ViewsSpec(**wrong)
+
+
+def test_how_many_patches_are_kept():
+    assert [ViewsSpec(masked=1, masked_ratio=r).kept(864) for r in (0.0, 0.25, 0.5, 0.999)] == [
+        864,
+        648,
+        432,
+        1,
+    ]
+    assert ViewsSpec(masked=1).kept(25) == 13 and ViewsSpec(masked=1, masked_ratio=0.9).kept(1) == 1
+
+
+def test_kept_patches_depend_on_video_view_frame_and_seed_alone():
+    first = kept_patches("v", "mask0", 7, 24, MASKED)
+    assert first.dtype == np.int16 and first.shape == (12,)
+    assert (np.diff(first) > 0).all() and first.min() >= 0 and first.max() < 24
+    np.random.seed(3)
+    assert np.array_equal(kept_patches("v", "mask0", 7, 24, MASKED), first)
+    others = {
+        tuple(kept_patches(*where, 24, ViewsSpec(masked=2, seed=seed)).tolist())
+        for where in (("v", "mask0", 7), ("w", "mask0", 7), ("v", "mask1", 7), ("v", "mask0", 8))
+        for seed in (0, 1)
+    }
+    assert len(others) == 8
+
+
+def test_all_patches_are_kept_equally_often():
+    drawn = np.concatenate([kept_patches("v", "mask0", frame, 24, MASKED) for frame in range(2000)])
+    assert np.allclose(np.bincount(drawn, minlength=24) / 2000, 0.5, atol=0.05)
+
+
+def test_more_patches_than_positions_can_name():
+    assert kept_patches("v", "mask0", 0, MOST_PATCHES, MASKED).max() > 0
+    with pytest.raises(SettingsError, match="video v has 32769 patches"):
+        kept_patches("v", "mask0", 0, MOST_PATCHES + 1, MASKED)

@@ -172,3 +172,35 @@ def test_a_backbone_of_ones_own(frames):
     for wrong in (f"{__name__}:Nothing", "no.such.module:Thing"):
         with pytest.raises(SettingsError, match=r"package\.module:Class"):
             build(BackboneSpec(name=wrong))
+
+
+def test_pixels_are_the_frames(frames):
+    found = build(spec(facets=("pixels", "tokens"))).extract(frames)
+    assert found["pixels"].dtype == np.uint8
+    assert np.array_equal(found["pixels"].reshape(frames.shape), frames)
+    plain = build(spec()).extract(frames)
+    assert np.array_equal(found["tokens"], plain["tokens"])
+    assert build(spec(facets=("pixels",))).extract(frames)["pixels"].shape == (3, 32 * 48, 3)
+
+
+def test_kept_patches_alone_enter_the_blocks(plain, frames):
+    kept = np.array([[0, 2, 3], [1, 2, 5], [0, 4, 5]], np.int16)
+    found = plain.extract_kept(frames, kept)
+    assert set(found) == {"tokens", "keys", "queries"}
+    assert all(values.shape == (3, 3, 192) and values.dtype == np.float16 for values in found.values())
+    with torch.inference_mode():
+        images = plain.normalised(torch.from_numpy(frames))
+        expected = plain.encoder(images, torch.from_numpy(kept.astype(np.int64)))
+    for facet, values in found.items():
+        assert np.array_equal(values, expected[facet].half().numpy())
+    everything = np.tile(np.arange(6, dtype=np.int16), (3, 1))
+    assert np.allclose(
+        plain.extract_kept(frames, everything)["tokens"], plain.extract(frames)["tokens"], atol=1e-3
+    )
+
+
+def test_a_network_without_patches_keeps_none(frames):
+    cnn = build(spec(name="resnet10t"))
+    assert not cnn.masks
+    with pytest.raises(SettingsError, match="backbone resnet10t can't leave out patches"):
+        cnn.extract_kept(np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 1), np.int16))

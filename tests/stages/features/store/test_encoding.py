@@ -79,3 +79,15 @@ def test_what_fp16_can_not_hold_is_refused(bad: float) -> None:
 def test_what_is_no_feature_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="floating-point arrays"):
         to_fp16(np.asarray(array))
+
+
+@pytest.mark.parametrize("encoding", ["fp16", "int8"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_whole_numbers_are_stored_exactly(encoding: str, dtype: type) -> None:
+    limits = np.iinfo(dtype)
+    array = np.linspace(limits.min, limits.max, 12).astype(dtype).reshape(3, 4).T
+    ((ending, stored),) = encode(array, encoding)
+    assert ending == "" and stored.dtype == dtype and stored.flags.c_contiguous
+    np.testing.assert_array_equal(stored, array)
+    with pytest.raises(ValueError, match="floating-point arrays"):
+        encode(np.zeros((0, 3), dtype), encoding)
