@@ -74,7 +74,7 @@ class RayRunner:
     def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
         """Run a fit stage on Ray Train; its files go into ``folder``, which all nodes see.
 
-        A worker that is lost is started again, up to `_TRAIN_FAILURES` times, and goes on from the stage's own
+        A lost worker is started again, up to `_TRAIN_FAILURES` times, and goes on from the stage's own
         last checkpoint.
 
         Raises:

@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
-from stages.learning.spec import TrainSpec
-
 from configs.help import field_help
 from stages.catalog.spec import DataSpec
 from stages.decode.spec import DecodeSpec, Geometry
@@ -22,6 +20,7 @@ from stages.discovery.solv import SolvMethod
 from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
+from stages.learning.spec import TrainSpec
 
 
 def option(default: Any, text: str) -> Any:

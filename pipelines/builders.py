@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.discovery.train_stage import TrainStage
-
 from configs.models import GivenModel, read_model
 from configs.schema import Config, geometry
 from pipelines.reasons import differences, flatten
@@ -17,6 +15,7 @@ from stages.catalog.stage import CatalogStage
 from stages.decode.spec import DecodeSpec
 from stages.discovery.contract import Method
 from stages.discovery.registry import METHODS
+from stages.discovery.train_stage import TrainStage
 from stages.discovery.tubes_stage import TubesStage
 from stages.errors import SettingsError
 from stages.evaluation.metrics_stage import MetricsStage
@@ -141,7 +140,8 @@ def given_model(config: Config) -> GivenModel | None:
     changes = differences(_seen(model.features), mine)
     if changes:
         raise SettingsError(
-            f"model={config.model} was trained on other features ({', '.join(changes[:4])}): leave these settings "
+            f"model={config.model} was trained on other features ({', '.join(changes[:4])}): leave these "
+            f"settings "
             "to the model, or train it on the features that you want"
         )
     return model

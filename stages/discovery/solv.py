@@ -86,7 +86,8 @@ class SolvMethod(Method):
             raise SettingsError(f"solv.frames={self.frames}: a window has a centre frame, give an odd number")
         if self.slot_width % self.temporal_heads:
             raise SettingsError(
-                f"solv.slot_width={self.slot_width} can't be shared by solv.temporal_heads={self.temporal_heads}"
+                f"solv.slot_width={self.slot_width} can't be shared by "
+                f"solv.temporal_heads={self.temporal_heads}"
             )
         if not 0 <= self.drop_ratio < 1:
             raise SettingsError(f"solv.drop_ratio={self.drop_ratio}: must be at least 0 and below 1")

@@ -28,9 +28,9 @@ class State:
 
     Attributes:
         identity: what is trained, on what; a checkpoint of another identity is refused.
-        step: optimisation steps taken. Order of clips, learning rate and random numbers follow from it and the
-            seed: each step starts its generators anew.
-        seen: clips that each process has consumed: the sampler's position.
+        step: optimisation steps taken. Order of clips, learning rate and random numbers follow from it and
+            the seed: each step starts its generators anew.
+        seen: clips consumed, by all processes together: the sampler's position.
         seconds: spent in earlier sittings.
         waited: of these, on waiting for data.
         history: ``[step, name, value]`` so far.
@@ -52,6 +52,8 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state
     """
     with atomic.store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".*{atomic.TEMP_SUFFIX}"):  # of a run that was killed while it wrote
+            shutil.rmtree(left, ignore_errors=True)
         private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
         private.mkdir()
         save_file(tensors_of(model), private / "model.safetensors")
@@ -77,7 +79,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> State:
-    """Load the latest checkpoint below ``folder`` into model and optimiser; a fresh state where there is none.
+    """Load the latest checkpoint below ``folder`` into model and optimiser; a fresh state if there is none.
 
     Raises:
         SettingsError: it is of another configuration, or damaged; names the folder.
@@ -92,8 +94,8 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ide
         state = State(**content)
         if state.identity != identity:
             raise SettingsError(
-                f"the checkpoint {latest} is of another configuration ({differing(state.identity, identity)}): "
-                "remove the folder to train from the start, or train with the settings it was made with"
+                f"the checkpoint {latest} is of another configuration ({differing(state.identity, identity)}):"
+                f" remove {folder} to train from the start, or use the settings that it was made with"
             )
         model.load_state_dict(load_file(latest / "model.safetensors"))
         unflatten(optimiser, load_file(latest / "optimiser.safetensors"), groups)
@@ -101,7 +103,7 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ide
         raise
     except Exception as error:
         raise SettingsError(
-            f"the checkpoint {latest} can't be read ({error}): remove this folder to go on from the one before"
+            f"the checkpoint {latest} can't be read ({error}): remove it to go on from the one before"
         ) from error
     state.history = [(int(step), str(name), float(value)) for step, name, value in state.history]
     return state
@@ -129,9 +131,10 @@ def flatten(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[d
     """An optimiser's state as tensors by name, and its groups as plain data."""
     content = optimiser.state_dict()
     tensors = {
-        f"{number}.{key}": torch.as_tensor(value).cpu().contiguous()
+        f"{number}.{key}": torch.as_tensor(value).detach().cpu().contiguous().clone()
         for number, entries in content["state"].items()
         for key, value in entries.items()
+        if value is not None  # SGD keeps None where there is no momentum
     }
     return tensors, content["param_groups"]
 

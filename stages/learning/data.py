@@ -33,8 +33,8 @@ def feature_shape(
     """
     if not len(videos):
         raise SettingsError(
-            "no video is left to train on: all were rejected, skipped, held out or excluded; see --explain and "
-            "rejects/, or give more data"
+            "no video is left to train on: all were rejected, skipped, held out or excluded; see --explain"
+            " and rejects/, or give more data"
         )
     first = videos[0]
     shape = FeatureShape(*grids[first], store.shape(first, facet)[-1])
@@ -42,23 +42,32 @@ def feature_shape(
         other = FeatureShape(*grids[video], store.shape(video, facet)[-1])
         if other != shape:
             raise SettingsError(
-                f"videos {first} and {video} have different grids of patch tokens ({shape.rows} x {shape.columns} "
-                f"x {shape.width} and {other.rows} x {other.columns} x {other.width}): set decode.size=[h,w]"
+                f"videos {first} and {video} have different grids of patch tokens ({_size(shape)} and"
+                f" {_size(other)}): set decode.size=[h,w]"
             )
     return shape
+
+
+def _size(shape: FeatureShape) -> str:
+    return f"{shape.rows} x {shape.columns} x {shape.width}"
 
 
 class ClipLoader:
     """Endless batches from a sampler's epochs, one after the other.
 
+    The epochs are cut into batches as if there were one process; of each batch every process takes its part.
+    So the clips of a step are the same for any ``world``, and a checkpoint of one serves another.
+
     Args:
         store: the features.
-        sampler: which clips; its epoch and step are set from ``seen``.
+        sampler: which clips, of all processes together; its epoch and step are set from ``seen``.
         streams: what is read of each clip.
         shape: of the patch tokens.
-        batch: clips per batch, of this process.
-        seen: clips that this process has consumed before.
+        batch: clips per step, over all processes together.
+        seen: clips that all processes together have consumed before.
         device: where batches go.
+        rank: number of this process among ``world`` ones.
+        world: how many processes share a batch; it divides ``batch``.
     """
 
     def __init__(
@@ -70,10 +79,12 @@ class ClipLoader:
         batch: int,
         seen: int = 0,
         device: str = "cpu",
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._store, self._sampler, self._streams = store, sampler, tuple(streams)
         self._shape, self._batch, self._device = shape, batch, device
-        self._seen = seen
+        self._seen, self._rank, self._world = seen, rank, world
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="clip-loader", daemon=True)
@@ -107,7 +118,8 @@ class ClipLoader:
         try:
             clips = self._clips()
             while not self._stopped.is_set():
-                self._ready.put(self._load([next(clips) for _ in range(self._batch)]))
+                batch = [next(clips) for _ in range(self._batch)]
+                self._ready.put(self._load(batch[self._rank :: self._world]))
         except BaseException as error:  # noqa: BLE001 - raised again in the training's own thread
             self._ready.put(error)
 

@@ -176,7 +176,8 @@ def _step(
     if not torch.isfinite(loss):
         raise DivergedError(
             f"the loss became {loss.item()} in step {progress.step} of {progress.steps}, on videos "
-            f"{', '.join(sorted(set(batch.videos))[:4])}: lower train.rate (now {spec.rate:g}) or train.clip, or "
+            f"{', '.join(sorted(set(batch.videos))[:4])}: lower train.rate (now {spec.rate:g}) or "
+            f"train.clip, or "
             "look at the features of these videos"
         )
     optimiser.zero_grad(set_to_none=True)
@@ -184,7 +185,8 @@ def _step(
     norm = nn.utils.clip_grad_norm_(module.parameters(), spec.clip)
     if not torch.isfinite(norm):
         raise DivergedError(
-            f"the gradient became {norm.item()} in step {progress.step} of {progress.steps}: lower train.rate "
+            f"the gradient became {norm.item()} in step {progress.step} of {progress.steps}: lower "
+            f"train.rate "
             f"(now {spec.rate:g})"
         )
     optimiser.step()

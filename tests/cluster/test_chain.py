@@ -29,7 +29,7 @@ def test_a_receipt_travels_without_what_follows():
 def test_bad_videos_are_handed_on_by_name(tmp_path):
     chain = make_chain(tmp_path, videos=10)
     ShardExecutor(chain, 0, "run")(first("a", "bad", "skip", "skip-unchanged", "b"))
-    rows = items_below(chain[0].artifact, "000000")
+    rows = items_below(chain[0], "000000")
     assert [row["video"] for row in rows] == ["a", "b", "bad", "skip"]
     assert [row.get(UPSTREAM_FAILED) for row in rows] == [None, None, "toy: crash", "toy: skipped it is"]
     (task,) = tasks_below(chain, 0, "000000")

@@ -65,7 +65,7 @@ class BroadcastDecoder(nn.Module):
     def _first(self, slots: Tensor, relative: Tensor | None) -> Tensor:
         """The first layer's output (M, N, h) for M slots (M, d)."""
         first = self._linear[0]
-        constant = first.bias
+        constant: Tensor = first.bias
         at_position = self.position_embedding[0] @ first.weight.T
         if self.relative_grid_linear is not None:
             assert relative is not None

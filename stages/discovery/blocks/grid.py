@@ -8,6 +8,10 @@ from torch import Tensor
 DIVISOR = 5.0
 """A slot's scale is multiplied by this before coordinates are divided by it (invariant slot attention)."""
 
+LEAST_VARIANCE = 1e-12
+"""Of a slot's attention along an axis. The published code has none, and gives NaN where all tokens that are kept
+lie in one row or column: on small grids that happens."""
+
 
 def coordinates(rows: int, columns: int) -> Tensor:
     """x then y of every patch in [-1, 1], row-major, float32 (N, 2)."""
@@ -27,7 +31,8 @@ def locate(weights: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """
     positions = weights @ grid
     offsets = grid[:, None] - positions[:, :, None]
-    scales = torch.einsum("bkn,bknc->bkc", weights, offsets.square()).sqrt()
+    variances = torch.einsum("bkn,bknc->bkc", weights, offsets.square())
+    scales = variances.clamp_min(LEAST_VARIANCE).sqrt()
     return positions, scales
 
 
