@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -16,13 +17,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
 from cluster.resources import ResourcesError
+from cluster.training import KNOWN, Problem, Seldom
 from stages.errors import SettingsError
 from stages.stage import FitStage, WorkContext
 
@@ -78,34 +80,31 @@ class RayRunner:
         last checkpoint.
 
         Raises:
-            SettingsError: as the stage raised it in a worker.
-            RuntimeError: the training failed in another way.
+            SettingsError, StoreError, FormatError, DamagedError: as the stage raised it in a worker.
+            ResourcesError: there are not enough CPUs or GPUs for the workers.
+            TrainingFailedError: Ray Train's, when the training failed in another way.
         """
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        problem = folder / ".problem"
-
-        def train(_: dict[str, Any]) -> None:
-            try:
-                stage.make(inputs, folder, dataclasses.replace(context, report=_report))
-            except SettingsError as error:  # trying again would not help
-                problem.write_text(str(error))
-
+        gpu = self._gpus > 0
         with self._connected(), _quiet_training():
-            TorchTrainer(
-                train,
+            _check_capacity(self._fit_workers, float(gpu), "run.train_workers")
+            trainer = TorchTrainer(
+                functools.partial(_train, stage, inputs, folder, context),
                 train_loop_config={},
-                scaling_config=ScalingConfig(num_workers=self._fit_workers, use_gpu=self._gpus > 0),
+                scaling_config=ScalingConfig(num_workers=self._fit_workers, use_gpu=gpu),
                 run_config=RunConfig(
                     name=stage.name,
                     storage_path=str(folder / ".train"),
                     failure_config=FailureConfig(max_failures=_TRAIN_FAILURES),
                 ),
-            ).fit()
+            )
+            try:
+                trainer.fit()
+            finally:
+                Problem(folder).raise_told()
         shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
-        if problem.exists():
-            raise SettingsError(problem.read_text())
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -168,12 +167,25 @@ class ShardOwner:
             yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
 
 
-def _report(figures: Mapping[str, float]) -> None:
-    """A training's figures to Ray Train, from inside one of its workers."""
+def _train(
+    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, _: dict[str, Any]
+) -> None:
+    """One worker of a training."""
     from ray import train
+    from ray.train.torch import get_device
 
-    if train.get_context().get_world_size() == 1:  # with several, every one of them would have to report
-        train.report(dict(figures))
+    problem = Problem(folder)
+    if problem.told:  # by another worker, in an attempt before this one
+        return
+    device = str(get_device())  # the worker's own GPU, and not another's
+    if device.startswith("cuda") and context.device != "cpu":
+        context = dataclasses.replace(context, device=device)
+    try:
+        stage.make(inputs, folder, dataclasses.replace(context, report=Seldom(train.report)))
+    except tuple(KNOWN.values()) as error:  # trying again would not help
+        problem.tell(error)
+        if train.get_context().get_world_size() > 1:
+            os._exit(1)  # the others may be waiting for this worker; Ray Train ends them when it is lost
 
 
 @contextlib.contextmanager
@@ -249,7 +261,7 @@ def _default_workers(gpus: float) -> int:
     return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))
 
 
-def _check_capacity(workers: int, gpus: float) -> None:
+def _check_capacity(workers: int, gpus: float, setting: str = "--workers") -> None:
     """Refuse pools that Ray could never place, which it would wait for without a word."""
     resources = ray.cluster_resources()
     what, need, have = (
@@ -259,7 +271,7 @@ def _check_capacity(workers: int, gpus: float) -> None:
     )
     if need > have:
         raise ResourcesError(
-            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower --workers"
+            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower {setting}"
         )
 
 

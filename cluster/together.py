@@ -1,19 +1,23 @@
-"""Several processes of this machine that train one model together, joined by gloo; no ray needed."""
+"""Several processes of this machine that train one model together, joined by gloo or nccl; no ray needed."""
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
 import os
+import signal
 import socket
+import threading
 import traceback
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from stages.errors import SettingsError
+from cluster.training import KNOWN, Problem
 from stages.stage import FitStage, WorkContext
 
-_SETTINGS, _BUG = 2, 1
+_FAILED = 1
+_PATIENCE = timedelta(hours=12)  # the first process validates and writes while the others wait for it
 
 
 def train_together(
@@ -22,38 +26,42 @@ def train_together(
     """Run ``stage`` in ``workers`` processes; the first of them writes the files.
 
     Raises:
-        SettingsError: as the stage raised it in a process.
+        SettingsError, StoreError, FormatError, DamagedError: as the stage raised it in a process.
         RuntimeError: a process ended otherwise; the message holds its traceback.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
-    problem = folder / ".problem"
+    context = dataclasses.replace(context, report=None)  # it belongs to this process
     processes = [
-        spawn.Process(target=_member, args=(stage, inputs, folder, context, rank, workers, port, problem))
+        spawn.Process(target=_member, args=(stage, inputs, folder, context, rank, workers, port), daemon=True)
         for rank in range(workers)
     ]
     for process in processes:
         process.start()
     try:
-        _wait(processes)
+        failed = _wait(processes)
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()  # a process in a collective would not hear anything gentler
             process.join()
-    if problem.exists():
-        kind, _, text = problem.read_text().partition("\n")
-        raise SettingsError(text) if kind == "settings" else RuntimeError(text)
-    failed = [process.exitcode for process in processes if process.exitcode]
-    if failed:
+    problem = Problem(folder)
+    if failed < 0 and not problem.known:  # the others may have told that they lost it
         raise RuntimeError(
-            f"a training process ended with code {failed[0]}; the same command goes on from its checkpoint"
+            f"a training process ended with code {failed} (out of memory?); the same command goes on from "
+            "the last checkpoint"
         )
+    problem.raise_told()
+    if failed:
+        raise RuntimeError(f"a training process ended with code {failed} without a word")
 
 
-def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
-    """Until all have ended, or one has failed: the others would wait for it for ever."""
+def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> int:
+    """Until all have ended, or one has failed: the others would wait for it for ever.
+
+    Returns 0, or the exit code of the one that failed; of several, that of one that was killed.
+    """
     from multiprocessing.connection import wait
 
     alive = {process.sentinel: process for process in processes}
@@ -62,7 +70,9 @@ def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
             process = alive.pop(sentinel)  # type: ignore[arg-type]
             process.join()
             if process.exitcode:
-                return
+                killed = [code for other in processes if (code := other.exitcode or 0) < 0]
+                return killed[0] if killed else process.exitcode
+    return 0
 
 
 def _member(
@@ -73,19 +83,45 @@ def _member(
     rank: int,
     workers: int,
     port: int,
-    problem: Path,
 ) -> None:
-    import torch.distributed as dist
-
+    """One of the processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    problem = Problem(folder)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read at import; its advice is not for our users
     try:
-        stage.make(inputs, folder, dataclasses.replace(context, report=None))
-    except SettingsError as error:
-        problem.write_text(f"settings\n{error}")
-        os._exit(_SETTINGS)
+        import torch.distributed as dist
+
+        backend, device = _placed(context.device, rank, workers)
+        dist.init_process_group(backend, rank=rank, world_size=workers, timeout=_PATIENCE)
+        stage.make(inputs, folder, dataclasses.replace(context, device=device))
+        dist.barrier()
+        dist.destroy_process_group()
+    except tuple(KNOWN.values()) as error:
+        problem.tell(error)
+        os._exit(_FAILED)
     except Exception:  # noqa: BLE001 - told by the parent, with its traceback
-        problem.write_text(f"bug\n{traceback.format_exc()}")
-        os._exit(_BUG)
-    dist.barrier()
-    dist.destroy_process_group()
+        problem.tell_bug(traceback.format_exc())
+        os._exit(_FAILED)
+
+
+def _placed(device: str, rank: int, workers: int) -> tuple[str, str]:
+    """Backend and device of a process: a GPU each where there are enough, else they share what there is."""
+    import torch
+
+    wanted = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if not wanted:
+        return "gloo", "cpu"
+    if torch.cuda.device_count() < workers:
+        return "gloo", "cuda"  # nccl refuses two processes on one GPU
+    torch.cuda.set_device(rank)
+    return "nccl", f"cuda:{rank}"
+
+
+def _end_with_parent() -> None:
+    """A process in a collective does not notice that its parent was killed: it would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(_FAILED)

@@ -8,6 +8,7 @@ trained with, ``--config FILE``, ``--set key=value``.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,8 +163,9 @@ def _flat(settings: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "
 
 def _refuse_unknown(settings: Mapping[str, Any]) -> None:
     known = keys()
+    sections = {field.name for field in dataclasses.fields(Config)}  # one of them has no options
     for name in _flat(settings, known):
-        if name not in known and not any(k.startswith(name + ".") for k in known):
+        if name not in known and name not in sections and not any(k.startswith(name + ".") for k in known):
             raise SettingsError(f"unknown setting {name!r}{_nearest(name, known)}")
 
 

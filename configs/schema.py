@@ -66,6 +66,7 @@ class RunConfig:
     device: str = option("auto", "cpu, cuda or auto")
     threads: int = option(1, "torch threads of one worker; add workers instead")
     train_workers: int = option(1, "processes (or GPUs) that train one model together")
+    checkpoint_s: float = option(60.0, "seconds between two checkpoints of a training")
     gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")

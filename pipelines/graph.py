@@ -102,6 +102,7 @@ class _Binder:
             device=run.device,
             threads=run.threads,
             limits=Limits(run.timeout_s, run.memory_mb, run.attempts, run.recycle_videos),
+            checkpoint_s=run.checkpoint_s,
         )
         given = given_model(config)
         if given is not None:

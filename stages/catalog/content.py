@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from stages.catalog.ids import path_of, uri_from_path
+from stages.catalog.tfrecord import read_record, record_bytes
 from stages.decode.classify import check_source, media_error, unreadable
+from stages.decode.names import file_of, split_record
 from stages.outcome import MediaError
 
 _DIGEST_BYTES = 16
@@ -29,15 +31,18 @@ class Content:
 
 
 def read_file_item(root: str, uri: str) -> Content:
-    """Read the video file ``uri`` once, wholly.
+    """Read the video file ``uri`` once, wholly; of a record in a file, its data.
 
     Raises:
-        MediaError: ``unreadable`` or ``empty_file``; ``not_media`` for what is no regular file.
+        MediaError: ``unreadable``, ``empty_file`` or, for a record, ``truncated``; ``not_media`` for what is no regular file.
         OSError: the machine has run out of something; not the file's fault.
     """
     path = path_of(root, uri)
     if check_source(path):
         raise _folder_as_file(root, uri)
+    if split_record(path) is not None:
+        data = read_record(path)
+        return Content(len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest())
     try:
         with Path(path).open("rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
@@ -84,10 +89,11 @@ def refuse_changed(root: str, row: Mapping[str, Any]) -> None:
     """
     path = path_of(root, row["uri"])
     try:
-        found = Path(path).stat()
+        found = Path(file_of(path)).stat()
+        size = found.st_size if split_record(path) is None else record_bytes(path)
         if stat.S_ISDIR(found.st_mode):
             same = read_folder_item(root, row["uri"]).digest == row["digest"]
-        elif found.st_size != row["bytes"]:
+        elif size != row["bytes"]:
             same = False
         else:
             same = (

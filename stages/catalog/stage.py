@@ -139,7 +139,7 @@ class CatalogWorker:
             "uri": item["uri"],
             "start": 0,
             "frames": probe.frames,
-            "fps": self._spec.fps if self._dataset.folders else probe.fps,
+            "fps": self._spec.fps if self._dataset.folders or "fps" in self._dataset.uses else probe.fps,
             "height": probe.height,
             "width": probe.width,
             "rotation": probe.rotation,

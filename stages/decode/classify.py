@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from stages.decode.names import shown_name
+from stages.decode.names import file_of, shown_name
 from stages.outcome import ErrorClass, MediaError
 
 _KINDS = (
@@ -62,9 +62,12 @@ def cut_off(path: str) -> bool:
 def check_source(path: str) -> bool:
     """Look at ``path`` without reading it; True for a folder, False for a file that can be read.
 
+    For a record of a file that is the file.
+
     Raises:
         MediaError: ``unreadable``, ``empty_file`` or ``not_media``; a FIFO is never opened.
     """
+    path = file_of(path)
     try:
         found = Path(path).stat()
         if stat.S_ISDIR(found.st_mode):

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from stages.decode.classify import check_source, media_error
-from stages.decode.decoders.base import Decoder, Picture, decoder_class
+from stages.decode.decoders.base import Decoder, Picture, SourceKind, decoder_class
 from stages.decode.demux import Tick
 from stages.decode.frames import FrameChunk, Probe
+from stages.decode.names import file_of, split_record
 from stages.decode.resize import RESIZERS, Box, find_borders, prepare
 from stages.decode.spec import DecodeRequest
 
@@ -19,11 +20,11 @@ _NO_BOX: Box = (0, 0, 0, 0)
 
 
 class Source:
-    """A file or folder with its decoder, kept as long as segments of the same source follow each other."""
+    """A file, folder or record with its decoder, kept as long as segments of the same source follow each other."""
 
     def __init__(self, path: str, decoder: str, clock: float | None, tick: Tick) -> None:
         self.identity = identity(path, decoder, clock)
-        self.decoder: Decoder = decoder_class(decoder, check_source(path))(path, clock, tick)
+        self.decoder: Decoder = decoder_class(decoder, source_kind(path))(path, clock, tick)
         self._path = path
         self._first: tuple[tuple[int, int], Box] | None = None
 
@@ -78,21 +79,30 @@ class Source:
 
 
 def probe(path: str, tick: Tick) -> Probe:
-    """What the file or folder of images at ``path`` holds.
+    """What the file, folder of images or record at ``path`` holds.
 
     Raises:
         MediaError: if it can't be a result.
     """
-    from stages.decode.decoders.images import ImagesDecoder
-    from stages.decode.decoders.pyav_ import PyAVDecoder
+    kind = source_kind(path)
+    return decoder_class("pyav" if kind == "file" else "auto", kind)(path, None, tick).probe()
 
-    return (ImagesDecoder if check_source(path) else PyAVDecoder)(path, None, tick).probe()
+
+def source_kind(path: str) -> SourceKind:
+    """What ``path`` is, so that its decoder can be chosen; looks, and reads nothing.
+
+    Raises:
+        MediaError: see `check_source`.
+    """
+    if check_source(path):
+        return "folder"
+    return "file" if split_record(path) is None else "record"
 
 
 def identity(path: str, decoder: str, clock: float | None) -> tuple[Any, ...]:
     """What must be equal for an opened source to be used again."""
     try:
-        found = Path(path).stat()
+        found = Path(file_of(path)).stat()
     except OSError:
         return (path, decoder, clock, None)
     return (path, decoder, clock, found.st_ino, found.st_size, found.st_mtime_ns)

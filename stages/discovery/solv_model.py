@@ -13,7 +13,7 @@ from stages.discovery.blocks import grid as grids
 from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.mlp import InputProjection
-from stages.discovery.blocks.slot_attention import SlotAttention
+from stages.discovery.blocks.slot_attention import SlotAttention, spread
 from stages.discovery.blocks.temporal import TemporalBinder
 from stages.discovery.contract import Batch, FeatureShape, Progress
 from stages.discovery.solv import SolvMethod
@@ -99,6 +99,8 @@ class SolvModel(nn.Module):
                 norm_inputs=False,
                 extra_pass=True,
             )
+        if method.start == "spread":
+            spread(self.slot_attention)
         self.temporal = None
         if method.temporal:
             self.temporal = TemporalBinder(

@@ -28,7 +28,7 @@ from stages.learning import loop
 from stages.learning.checkpoint import State
 from stages.learning.data import ClipLoader, feature_shape
 from stages.learning.models import save_models
-from stages.stage import WorkContext
+from stages.stage import WorkContext, canonical
 
 if TYPE_CHECKING:
     from stages.discovery.train_stage import TrainStage
@@ -53,11 +53,18 @@ class Corpus:
 def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
     """Train all fits and write them into ``folder``; see `TrainStage`."""
     torch.set_num_threads(context.threads)
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    if stage.train.batch % world:
+        raise SettingsError(
+            f"train.batch={stage.train.batch} can't be shared by run.train_workers={world}: "
+            "make it a multiple"
+        )
     corpus = gather(stage, context)
     implementation = stage.method.implement()
     models: dict[str, torch.nn.Module] = {}
     states: dict[str, State] = {}
-    checkpoints = context.checkpoints or folder / "checkpoints"
+    own = folder / "checkpoints"
+    checkpoints = context.checkpoints or own
     for fit in stage.method.fits():
         place = loop.Place(
             checkpoints / fit, resolve_device(context.device), context.checkpoint_s, context.report
@@ -80,6 +87,7 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
         models[fit] = model.eval().requires_grad_(False)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         _write(stage, corpus, models, states, folder, checkpoints)
+        shutil.rmtree(own, ignore_errors=True)  # a published model has no use for them
 
 
 def _encoder(stage: TrainStage, shape: FeatureShape, device: str) -> Any:
@@ -98,13 +106,15 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
         SettingsError: nothing is left, or grids differ.
     """
     artifact = Artifact.at(context.inputs["features"])
-    store = FeatureStore(artifact.root)
+    store = FeatureStore(artifact.root, verify=True)
     excluded = annotated(Path(context.inputs["catalog"])) if stage.train.exclude_annotated else set()
     videos = [video for video in store.videos if video not in excluded]
     held_out = [video for video in videos if _drawn(video) < stage.train.hold_out]
     training = [video for video in videos if _drawn(video) >= stage.train.hold_out]
     facet = stage.method.facets[0]
     shape = feature_shape(store, training, grids(artifact), facet)
+    if held_out:
+        feature_shape(store, [training[0], *held_out], grids(artifact), facet)
     return Corpus(store, shape, tuple(training), tuple(held_out))
 
 
@@ -138,22 +148,16 @@ def _digest(corpus: Corpus) -> str:
     return hashlib.sha256("\n".join(corpus.training).encode()).hexdigest()[:16]
 
 
-def _sampler(
-    stage: TrainStage, corpus: Corpus, fit: str, videos: Sequence[str], rank: int = 0, world: int = 1
-) -> ClipSampler:
-    pattern = stage.method.clips(fit)
-    return ClipSampler(corpus.store, pattern, stage.train.seed, videos=videos, rank=rank, world=world)
+def _sampler(stage: TrainStage, corpus: Corpus, fit: str, videos: Sequence[str]) -> ClipSampler:
+    return ClipSampler(corpus.store, stage.method.clips(fit), stage.train.seed, videos=videos)
 
 
 def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen: int) -> ClipLoader:
-    if stage.train.batch % place.world:
-        raise SettingsError(
-            f"train.batch={stage.train.batch} can't be shared by run.train_workers={place.world}: "
-            "make it a multiple"
-        )
-    sampler = _sampler(stage, corpus, fit, corpus.training, place.rank, place.world)
-    batch = stage.train.batch // place.world
-    return ClipLoader(corpus.store, sampler, stage.method.streams, corpus.shape, batch, seen, place.device)
+    sampler = _sampler(stage, corpus, fit, corpus.training)
+    return ClipLoader(
+        corpus.store, sampler, stage.method.streams, corpus.shape, stage.train.batch, seen, place.device,
+        place.rank, place.world,
+    )  # fmt: skip
 
 
 def _validation(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place) -> Iterator[Batch]:
@@ -185,7 +189,13 @@ def _write(
         }
         for fit, state in states.items()
     }
-    more = {"training": figures, "videos": len(corpus.training), "held_out": len(corpus.held_out)}
+    more = {
+        "train": canonical(stage.train),
+        "training": figures,
+        "videos": len(corpus.training),
+        "videos_digest": _digest(corpus),
+        "held_out": len(corpus.held_out),
+    }
     save_models(folder, stage.method, corpus.shape, models, more)
     rows = [(fit, *entry) for fit, state in states.items() for entry in state.history]
     table = pa.table(
@@ -198,4 +208,6 @@ def _write(
     )
     pq.write_table(table, folder / "history.parquet")
     for fit in states:
-        shutil.copytree(checkpoints / fit / "tensorboard", folder / "tensorboard" / fit, dirs_exist_ok=True)
+        logs = checkpoints / fit / "tensorboard"
+        if logs.is_dir():
+            shutil.copytree(logs, folder / "tensorboard" / fit, dirs_exist_ok=True)

@@ -94,16 +94,18 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ide
         state = State(**content)
         if state.identity != identity:
             raise SettingsError(
-                f"the checkpoint {latest} is of another configuration ({differing(state.identity, identity)}):"
-                f" remove {folder} to train from the start, or use the settings that it was made with"
+                f"the checkpoint {latest} is of another configuration "
+                f"({differing(state.identity, identity)}): remove {folder} to train from the start, or use "
+                "the settings that it was made with"
             )
         model.load_state_dict(load_file(latest / "model.safetensors"))
         unflatten(optimiser, load_file(latest / "optimiser.safetensors"), groups)
     except SettingsError:
         raise
     except Exception as error:
+        why = " ".join(str(error).split())
         raise SettingsError(
-            f"the checkpoint {latest} can't be read ({error}): remove it to go on from the one before"
+            f"the checkpoint {latest} can't be read ({why}): remove it to go on from the one before"
         ) from error
     state.history = [(int(step), str(name), float(value)) for step, name, value in state.history]
     return state

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from stages.artifacts.manifest import DamagedError
 from stages.discovery.contract import Batch, FeatureShape
 from stages.errors import SettingsError
-from stages.features.store.reader import FeatureStore
+from stages.features.store.reader import CorruptShardError, FeatureStore
 from stages.features.store.samplers import Clip, ClipSampler, load
 
 Stream = tuple[str, str]
@@ -96,11 +97,14 @@ class ClipLoader:
         """The next batch.
 
         Raises:
-            CorruptShardError, FileNotFoundError: features have been damaged or removed.
+            DamagedError: features have been altered since they were stored; names shard, video and remedy.
+            FileNotFoundError: they have been removed.
         """
         began = time.perf_counter()
         found = self._ready.get()
         self.waited += time.perf_counter() - began
+        if isinstance(found, CorruptShardError):
+            raise DamagedError(str(found)) from found
         if isinstance(found, BaseException):
             raise found
         return found

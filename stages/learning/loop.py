@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LOGGED = 500
 """Points of a loss curve."""
 _PRIMES = (1_000_003, 7_919)
+_NAMED = 4
 
 
 class DivergedError(SettingsError):
@@ -42,7 +43,7 @@ class Place:
         checkpoints: folder of the fit's checkpoints.
         device: ``cpu`` or ``cuda``.
         every_s: seconds between two checkpoints.
-        report: called with figures by name whenever there are new ones.
+        report: called with figures by name whenever there are new ones; in all processes, at the same steps.
     """
 
     checkpoints: Path
@@ -68,9 +69,9 @@ class Task:
     Attributes:
         name: of the fit.
         model: a `stages.discovery.contract.Trainable`, fresh.
-        optimiser: of it, at the peak rate.
+        optimiser: of it, fresh, its groups at their peak rates.
         schedule: factor on the peak rate by step and steps.
-        loader: given the clips consumed before, the batches that follow.
+        loader: given the clips that all processes have consumed before, the batches that follow.
         clips: clips per epoch, over all processes.
         identity: what is trained on what, as JSON.
         validation: batches on which the loss is reported.
@@ -108,36 +109,37 @@ def train(task: Task, spec: TrainSpec, place: Place) -> checkpoint.State:
         SettingsError: the checkpoint is of another configuration.
     """
     model, optimiser = task.model.to(place.device), task.optimiser
+    peaks = [group["lr"] for group in optimiser.param_groups]
     state = checkpoint.resume(place.checkpoints, model, optimiser, task.identity)
     steps, epochs = length(spec, task.clips)
-    step_module = _wrapped(model, place)
+    if state.step == steps:  # only a finished training leaves a checkpoint of its last step
+        return state
+    module = _wrapped(model, place)
     every = max(steps // LOGGED, 1)
-    began, saved = time.monotonic(), time.monotonic()
-    loader = task.loader(state.seen)
+    began = saved = time.monotonic()
     waited, seconds = state.waited, state.seconds
+    loader = task.loader(state.seen)
     try:
-        with _board(place) as board:
+        with _board(place, state.step) as board:
             while state.step < steps:
                 progress = Progress(state.step, steps, _epoch(state.step, spec, task.clips, epochs), epochs)
                 batch = loader.next()
-                for group in optimiser.param_groups:
-                    group["lr"] = spec.rate * task.schedule(state.step, steps)
-                values = _step(step_module, optimiser, batch, progress, spec, place)
+                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                    group["lr"] = peak * task.schedule(state.step, steps)
+                values = _step(module, optimiser, batch, progress, spec, place)
                 model.after_step(progress)  # type: ignore[operator]
-                state.step, state.seen = state.step + 1, state.seen + len(batch.available)
+                state.step, state.seen = state.step + 1, state.seen + spec.batch
                 state.seconds, state.waited = seconds + time.monotonic() - began, waited + loader.waited
-                if place.rank == 0 and (state.step % every == 0 or state.step == steps):
-                    _log(state, values, board, place)
-                if spec.validate_every and state.step % spec.validate_every == 0 and state.step < steps:
+                last = state.step == steps
+                if state.step % every == 0 or last:
+                    _log(state, _figures(values, state), board, place)
+                if last or (spec.validate_every and state.step % spec.validate_every == 0):
                     _validate(task, state, spec, board, place)
-                if place.rank == 0 and time.monotonic() - saved >= place.every_s:
+                if place.rank == 0 and (last or time.monotonic() - saved >= place.every_s):
                     checkpoint.save(place.checkpoints, model, optimiser, state)
                     saved = time.monotonic()
-            _validate(task, state, spec, board, place)
     finally:
         loader.close()
-    if place.rank == 0:
-        checkpoint.save(place.checkpoints, model, optimiser, state)
     return state
 
 
@@ -154,7 +156,9 @@ def _epoch(step: int, spec: TrainSpec, clips: int, epochs: int) -> int:
 
 def _wrapped(model: nn.Module, place: Place) -> nn.Module:
     step = _Step(model)
-    return DistributedDataParallel(step) if place.world > 1 else step
+    if place.world == 1:
+        return step
+    return DistributedDataParallel(step, find_unused_parameters=True)  # a step may leave a branch out
 
 
 def _step(
@@ -164,8 +168,8 @@ def _step(
     progress: Progress,
     spec: TrainSpec,
     place: Place,
-) -> dict[str, float]:
-    """One optimisation step; figures by name."""
+) -> dict[str, Tensor]:
+    """One optimisation step; figures by name, on the device: reading them there waits for it."""
     seed = (spec.seed * _PRIMES[0] + progress.step) * _PRIMES[1] + place.rank
     torch.manual_seed(seed)
     draws = torch.Generator().manual_seed(seed)
@@ -173,25 +177,44 @@ def _step(
     with _autocast(spec, place):
         losses = module(batch, progress, draws)
     loss = losses["loss"]
-    if not torch.isfinite(loss):
-        raise DivergedError(
-            f"the loss became {loss.item()} in step {progress.step} of {progress.steps}, on videos "
-            f"{', '.join(sorted(set(batch.videos))[:4])}: lower train.rate (now {spec.rate:g}) or "
-            f"train.clip, or "
-            "look at the features of these videos"
-        )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), spec.clip)
-    if not torch.isfinite(norm):
-        raise DivergedError(
-            f"the gradient became {norm.item()} in step {progress.step} of {progress.steps}: lower "
-            f"train.rate "
-            f"(now {spec.rate:g})"
-        )
+    _check_finite(loss.detach(), norm, batch, progress, spec, place)
     optimiser.step()
-    figures = {name: value.item() for name, value in losses.items()}
-    return {**figures, "rate": optimiser.param_groups[0]["lr"], "gradient": norm.item()}
+    figures = {name: value.detach() for name, value in losses.items()}
+    rate = torch.tensor(float(optimiser.param_groups[0]["lr"]), dtype=torch.float64)
+    return {**figures, "rate": rate, "gradient": norm}
+
+
+def _check_finite(
+    loss: Tensor, norm: Tensor, batch: Batch, progress: Progress, spec: TrainSpec, place: Place
+) -> None:
+    """Stop before the weights are spoilt: in all processes, or the others would wait for this one for ever.
+
+    Raises:
+        DivergedError: names the step and the videos of the process where the loss is not finite.
+    """
+    wrong = ~(torch.isfinite(loss) & torch.isfinite(norm))
+    if place.world > 1:
+        dist.all_reduce(flag := wrong.to(torch.uint8), dist.ReduceOp.MAX)
+        wrong = flag
+    if not wrong.item():
+        return
+    mine = (loss.item(), sorted(set(batch.videos)))
+    found = [mine]
+    if place.world > 1:
+        found = [mine] * place.world
+        dist.all_gather_object(found, mine)
+    value, videos = next((each for each in found if not math.isfinite(each[0])), mine)
+    what = "the gradient" if math.isfinite(value) else "the loss"
+    number = norm.item() if math.isfinite(value) else value
+    more = f" and {len(videos) - _NAMED} more" if len(videos) > _NAMED else ""
+    raise DivergedError(
+        f"{what} became {number} in step {progress.step} of {progress.steps}, on videos "
+        f"{', '.join(videos[:_NAMED])}{more}: lower train.rate (now {spec.rate:g}) or train.clip (now "
+        f"{spec.clip:g}), or look at the features of these videos"
+    )
 
 
 def _autocast(spec: TrainSpec, place: Place) -> contextlib.AbstractContextManager[Any]:
@@ -204,36 +227,37 @@ def _autocast(spec: TrainSpec, place: Place) -> contextlib.AbstractContextManage
 def _validate(
     task: Task, state: checkpoint.State, spec: TrainSpec, board: SummaryWriter | None, place: Place
 ) -> None:
-    """The mean losses on the held-out clips, with the same random choices each time."""
-    if task.validation is None or place.rank != 0:
+    """The mean losses on the held-out clips, by the first process, with the same random choices each time."""
+    if task.validation is None:
         return
-    task.model.eval()
-    sums: dict[str, float] = {}
-    clips = 0
-    steps, epochs = length(spec, task.clips)
-    progress = Progress(steps, steps, epochs - 1, epochs)
-    with torch.no_grad():
-        for number, batch in enumerate(task.validation()):
-            draws = torch.Generator().manual_seed(spec.seed + number)
-            for name, value in task.model.training_step(batch, progress, draws).items():  # type: ignore[operator]
-                sums[name] = sums.get(name, 0.0) + value.item() * len(batch.available)
-            clips += len(batch.available)
-    if clips:
-        figures = {f"validation {name}": value / clips for name, value in sums.items()}
-        _log(state, figures, board, place, speed=False)
+    figures: dict[str, float] = {}
+    if place.rank == 0:
+        task.model.eval()
+        clips = 0
+        steps, epochs = length(spec, task.clips)
+        progress = Progress(steps, steps, epochs - 1, epochs)
+        with torch.no_grad(), _autocast(spec, place):
+            for number, batch in enumerate(task.validation()):
+                draws = torch.Generator().manual_seed(spec.seed + number)
+                losses = task.model.training_step(batch, progress, draws)  # type: ignore[operator]
+                for name, value in losses.items():
+                    name = f"validation {name}"
+                    figures[name] = figures.get(name, 0.0) + value.item() * len(batch.available)
+                clips += len(batch.available)
+        figures = {name: total / clips for name, total in figures.items()}
+    _log(state, figures, board, place)
+
+
+def _figures(values: Mapping[str, Tensor], state: checkpoint.State) -> dict[str, float]:
+    figures = {name: value.item() for name, value in values.items()}
+    speed, waiting = state.step / state.seconds, state.waited / state.seconds
+    return {**figures, "steps per second": speed, "waiting for data": waiting}
 
 
 def _log(
-    state: checkpoint.State,
-    values: Mapping[str, float],
-    board: SummaryWriter | None,
-    place: Place,
-    speed: bool = True,
+    state: checkpoint.State, figures: Mapping[str, float], board: SummaryWriter | None, place: Place
 ) -> None:
-    figures = dict(values)
-    if speed and state.seconds > 0:
-        figures["steps per second"] = state.step / state.seconds
-        figures["waiting for data"] = state.waited / state.seconds
+    """Figures into the history, TensorBoard and `Place.report`. All processes call it, at the same steps."""
     for name, value in figures.items():
         if math.isfinite(value):
             state.history.append((state.step, name, float(value)))
@@ -244,14 +268,15 @@ def _log(
 
 
 @contextlib.contextmanager
-def _board(place: Place) -> Iterator[SummaryWriter | None]:
-    """TensorBoard logs beside the checkpoints, by the first process alone."""
+def _board(place: Place, step: int) -> Iterator[SummaryWriter | None]:
+    """TensorBoard logs beside the checkpoints, by the first process alone; later steps there are void."""
     if place.rank != 0:
         yield None
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(place.checkpoints / "tensorboard"), flush_secs=10) as board:
+    folder = str(place.checkpoints / "tensorboard")
+    with SummaryWriter(folder, purge_step=step + 1 if step else None, flush_secs=10) as board:
         yield board
 
 

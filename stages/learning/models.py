@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stages.discovery.contract import FeatureShape, Method
@@ -37,13 +38,8 @@ def load_models(folder: Path, method: Method, device: str = "cpu") -> dict[str, 
     """
     try:
         content = json.loads((folder / "model.json").read_text())
-        known, mine = content["method"], method.identity(training=True)
-        if known != mine:
-            options = {k for k in mine["options"] if known["options"].get(k) != mine["options"][k]}
-            raise SettingsError(
-                f"the model in {folder} is of method {known['method']} with other options "
-                f"({', '.join(sorted(options)) or 'another version'}): train it anew or use its own settings"
-            )
+        if change := _change(content["method"], method.identity(training=True)):
+            raise SettingsError(f"the model in {folder} {change}: train it anew or use its own settings")
         shape = FeatureShape(**content["shape"])
         implementation = method.implement()
         models: dict[str, torch.nn.Module] = {}
@@ -51,8 +47,23 @@ def load_models(folder: Path, method: Method, device: str = "cpu") -> dict[str, 
             model = implementation.model(fit, shape, models)
             model.load_state_dict(load_file(folder / f"{fit}.safetensors"))
             models[fit] = model.to(device).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, SettingsError):
-            raise
-        raise SettingsError(f"the model in {folder} can't be read ({error}): train it again") from error
+    except SettingsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise SettingsError(f"the model in {folder} can't be read ({why}): train it again") from error
     return models
+
+
+def _change(known: dict[str, Any], mine: dict[str, Any]) -> str:
+    """In what a trained method differs from the one asked for; "" where it does not."""
+    if known == mine:
+        return ""
+    if known["method"] != mine["method"]:
+        return f"is of method {known['method']}, not {mine['method']}"
+    if known["version"] != mine["version"]:
+        return f"is of version {known['version']} of {mine['method']}, which is at {mine['version']} now"
+    before, after = known["options"], mine["options"]
+    names = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    changes = ", ".join(f"{name} {before.get(name)} instead of {after.get(name)}" for name in names[:4])
+    return f"has other options of {mine['method']} ({changes})"

@@ -78,7 +78,7 @@ def _rows(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[M
     for candidate, values in metrics["values"].items():
         own = candidate in MASKS
         name = NAMES.get(candidate, candidate)
-        yield MetricRow(f"{method} · {name}" if own else name, trained=own, values=values)
+        yield MetricRow(f"{method} · {name}" if own else name, values, trained=own)
 
 
 def _stages(folders: Mapping[str, Path], facts: Mapping[str, Any]) -> Iterator[StageLine]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from stages.errors import SettingsError
 Picture = NDArray[np.uint8]
 """uint8 (h, w, 3): one upright RGB frame."""
 
+SourceKind = Literal["file", "folder", "record"]
+"""A video file, a folder of images, or an example in a TFRecord file."""
+
 
 class DecoderUnavailableError(SettingsError):
     """The configuration asks for a decoder that can't be had here: not the video's fault."""
@@ -24,8 +27,9 @@ class DecoderUnavailableError(SettingsError):
 class Decoder(Protocol):
     """One opened source. A class registered as ``package.module:Class`` has these methods too.
 
-    It is made as ``Class(path, clock, tick)``: the source, the frames per second of an image folder (or
-    None), and a function to call now and then while work goes on. Every method may raise `MediaError`.
+    It is made as ``Class(path, clock, tick)``: the source, the frames per second of an image folder or a
+    record (or None), and a function to call now and then while work goes on. Every method may raise
+    `MediaError`.
     """
 
     @property
@@ -48,15 +52,19 @@ class Decoder(Protocol):
         """Free what was opened."""
 
 
-def decoder_class(name: str, folder: bool) -> Callable[..., Any]:
-    """The class that ``decode.decoder = name`` means for a folder of images or for a file.
+def decoder_class(name: str, kind: SourceKind) -> Callable[..., Any]:
+    """The class that ``decode.decoder = name`` means for a source of that kind.
 
     Raises:
         DecoderUnavailableError: if it is not installed or can't be imported.
     """
     if ":" in name:
         return _registered(name)
-    if folder:
+    if kind == "record":
+        from stages.decode.decoders.tfrecord_ import TFRecordDecoder
+
+        return TFRecordDecoder
+    if kind == "folder":
         from stages.decode.decoders.images import ImagesDecoder
 
         return ImagesDecoder

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +22,8 @@ from stages.decode.timeline import Timeline
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 """Endings (in any case) of the files that are taken for frames."""
+IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises for broken images; an `OSError` with an ``errno`` is the system's."""
 
 
 def list_images(folder: str) -> list[str]:
@@ -44,18 +48,60 @@ def _natural(name: str) -> tuple[list[tuple[int, bytes]], bytes]:
     return [(int(p), b"") if i % 2 else (0, p) for i, p in enumerate(parts)], raw
 
 
-class ImagesDecoder:
-    """The images of a folder, read by Pillow; see `Decoder`.
+class StillsDecoder(ABC):
+    """Frames that are images of their own, each read by Pillow when it is wanted; see `Decoder`.
 
     EXIF orientation is honoured, alpha is dropped, 16-bit values keep their upper byte, animations give
     their first picture. Images of differing sizes are frames like any other: all get the output size that
-    the first one leads to. One broken image rejects the whole folder.
+    the first one leads to. One broken image rejects the whole source.
     """
+
+    used: str
+
+    def __init__(self, path: str, clock: float | None, tick: Tick) -> None:
+        self._path, self._clock, self._tick = path, clock, tick
+
+    @abstractmethod
+    def _count(self) -> int:
+        """Number of frames, at least one."""
+
+    @abstractmethod
+    def _read(self, index: int) -> Picture:
+        """The upright frame ``index``."""
+
+    def timeline(self) -> Timeline:
+        """See `Decoder.timeline`; with a clock frame i is shown at i / clock seconds."""
+        tick = None if self._clock is None else 1 / Fraction(self._clock).limit_denominator(100_000)
+        return Timeline(np.arange(self._count(), dtype=np.int64), tick)
+
+    def probe(self) -> Probe:
+        """What the source holds; sizes are those of the first image, turned as its EXIF data says."""
+        height, width, _ = self.first().shape
+        frames = self._count()
+        span = (frames - 1) / self._clock if self._clock else float(frames - 1)
+        return Probe(frames, self._clock, height, width, 0, "images", self.used, 0.0, span)
+
+    def first(self) -> Picture:
+        """See `Decoder.first`."""
+        return self._read(0)
+
+    def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
+        """See `Decoder.pictures`; ``size`` is left to the resizer."""
+        for index in wanted:
+            self._tick()
+            yield self._read(index)
+
+    def close(self) -> None:
+        """See `Decoder.close`."""
+
+
+class ImagesDecoder(StillsDecoder):
+    """The images of a folder, in natural order of their names."""
 
     used = "images"
 
     def __init__(self, path: str, clock: float | None, tick: Tick) -> None:
-        self._path, self._clock, self._tick = path, clock, tick
+        super().__init__(path, clock, tick)
         self._names: list[str] | None = None
 
     def _images(self) -> list[str]:
@@ -68,42 +114,29 @@ class ImagesDecoder:
                 raise media_error(self._path, "not_media", "is a folder without images")
         return self._names
 
-    def timeline(self) -> Timeline:
-        """See `Decoder.timeline`; with a clock frame i is shown at i / clock seconds."""
-        tick = None if self._clock is None else 1 / Fraction(self._clock).limit_denominator(100_000)
-        return Timeline(np.arange(len(self._images()), dtype=np.int64), tick)
+    def _count(self) -> int:
+        return len(self._images())
 
-    def probe(self) -> Probe:
-        """What the folder holds; sizes are those of the first image, turned as its EXIF data says."""
-        height, width, _ = self.first().shape
-        frames = len(self._images())
-        span = (frames - 1) / self._clock if self._clock else float(frames - 1)
-        return Probe(frames, self._clock, height, width, 0, "images", "images", 0.0, span)
-
-    def first(self) -> Picture:
-        """See `Decoder.first`."""
-        return self._read(self._images()[0])
-
-    def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
-        """See `Decoder.pictures`; ``size`` is left to the resizer."""
-        names = self._images()
-        for index in wanted:
-            self._tick()
-            yield self._read(names[index])
-
-    def _read(self, name: str) -> Picture:
+    def _read(self, index: int) -> Picture:
+        name = self._images()[index]
         path = str(Path(self._path, name))
         try:
-            with Image.open(path) as image:
-                return _rgb(ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            return read_image(path)
+        except IMAGE_ERRORS as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise unreadable(path, error) from error
             what = f"the image {shown_name(name)} is broken: replace it or take it out"
             raise media_error(self._path, "decode_error", what) from error
 
-    def close(self) -> None:
-        """See `Decoder.close`."""
+
+def read_image(source: str | BinaryIO) -> Picture:
+    """One image, upright and as RGB: uint8 (h, w, 3).
+
+    Raises:
+        OSError, or another of `IMAGE_ERRORS`: it can't be read.
+    """
+    with Image.open(source) as image:
+        return _rgb(ImageOps.exif_transpose(image))
 
 
 def _rgb(image: Image.Image) -> Picture:

@@ -156,3 +156,12 @@ class SlotAttention(nn.Module):
             slots = self.slot_norm(slots)
             over_slots, over_tokens = compete(self.to_q(slots) @ keys.mT * scale)
         return self.output_linear(slots), over_slots, over_tokens
+
+
+def spread(attention: nn.Module) -> None:
+    """Start a slot attention with learned slots as a soft clustering by angle: see `SolvMethod.start`."""
+    parameters = dict(attention.named_parameters())
+    with torch.no_grad():
+        parameters["initial.vectors"].normal_()
+        nn.init.orthogonal_(parameters["to_q.weight"])
+        parameters["to_k.weight"].copy_(parameters["to_q.weight"])

@@ -17,7 +17,14 @@ from tests.stages.features.store.making import make_store
 
 SHAPE = FeatureShape(2, 3, 8)
 METHOD = SolvMethod(
-    slots=3, slot_width=8, temporal_heads=2, temporal_layers=1, hidden=8, decoder=(8,), frames=3, merge_threshold=0.5
+    slots=3,
+    slot_width=8,
+    temporal_heads=2,
+    temporal_layers=1,
+    hidden=8,
+    decoder=(8,),
+    frames=3,
+    merge_threshold=0.5,
 )
 
 

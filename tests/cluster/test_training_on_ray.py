@@ -1,0 +1,72 @@
+"""A method trained on Ray Train: the local runner's model, worker by worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster import on_ray
+from cluster.on_ray import RayRunner
+from cluster.resources import ResourcesError
+from stages.errors import SettingsError
+from tests.stages.discovery.making import ToyMethod, context_for, features_in, stage, trained, weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    """One Ray for all tests here; runners find it initialised and leave it alone."""
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # of a killed worker the tests shall hear soon
+    on_ray._connect(None, 2)
+    yield
+    on_ray.ray.shutdown()
+    del os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"]
+
+
+def on_ray_train(stage, folder, context, workers=1):
+    folder.mkdir()
+    RayRunner(fit_workers=workers).fit(stage, [Path(context.inputs["features"])], folder, context)
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    return weights(folder)
+
+
+def test_one_worker_gives_the_local_bytes_although_it_is_killed(tmp_path):
+    """It is started again and goes on from the last checkpoint."""
+    features = features_in(tmp_path / "features")
+    marker = tmp_path / "killed"
+    method = ToyMethod(noise=0.2, kill_at=5, marker=str(marker))
+    context = context_for(features, checkpoints=tmp_path / "checkpoints", checkpoint_s=0.0)
+    found = on_ray_train(stage(method), tmp_path / "ray", context)
+    assert marker.exists()
+    local = trained(stage(method), tmp_path / "local", context_for(features))
+    assert local.keys() == found.keys()
+    assert all(torch.equal(local[name], found[name]) for name in local)
+
+
+def test_two_workers_give_the_weights_of_one_to_rounding_although_one_is_killed(tmp_path):
+    features = features_in(tmp_path / "features")
+    marker = tmp_path / "killed"
+    method = ToyMethod(kill_at=5, marker=str(marker))
+    context = context_for(features, checkpoints=tmp_path / "checkpoints", checkpoint_s=0.0)
+    found = on_ray_train(stage(method, hold_out=0.3, validate_every=3), tmp_path / "ray", context, workers=2)
+    assert marker.exists()
+    local = trained(stage(method, hold_out=0.3), tmp_path / "local", context_for(features))
+    for name, value in local.items():
+        assert torch.allclose(value, found[name], rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sentence_arrives_as_one(tmp_path, workers):
+    """With two, only the second meets the problem, and is not tried again."""
+    features = features_in(tmp_path / "features", {"v0": (2, 3)})
+    method = ToyMethod(nan_at=3, nan_rank=workers - 1)
+    with pytest.raises(SettingsError, match="^the loss became nan in step 3 of 8, on videos v0: lower"):
+        on_ray_train(stage(method), tmp_path / "model", context_for(features), workers)
+
+
+def test_more_workers_than_cpus_are_refused(tmp_path):
+    features = features_in(tmp_path / "features")
+    with pytest.raises(ResourcesError, match="64 workers need 64 CPUs, .*: lower run.train_workers"):
+        on_ray_train(stage(batch=64), tmp_path / "model", context_for(features), workers=64)
