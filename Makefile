@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 QUICKSTART := quickstart
+QUALITY := quality
 
-.PHONY: install quickstart test lint lock bench clean
+.PHONY: install quickstart test lint lock bench quality clean
 
 install: $(VENV)/.installed
 
@@ -17,7 +18,7 @@ quickstart: install
 	$(BIN)/python pipelines/run.py quickstart --set data.root=$(QUICKSTART)/videos --set store=$(QUICKSTART)/store
 	@echo
 	@echo "videos   $(CURDIR)/$(QUICKSTART)/videos"
-	@echo "features $(CURDIR)/$(QUICKSTART)/store/features"
+	@echo "results  $(CURDIR)/$(QUICKSTART)/store (the page is named above)"
 	@echo "next     $(BIN)/python pipelines/run.py features --set data.root=FOLDER --set store=STORE --plan"
 
 test: install
@@ -36,5 +37,9 @@ lock: install
 bench: install
 	$(BIN)/python benchmarks/run_all.py
 
+# SOLV on sprites L2, three seeds: up to an hour on 2 cores.
+quality: install
+	$(BIN)/python benchmarks/quality.py --folder $(QUALITY)
+
 clean:
-	rm -rf $(VENV) $(QUICKSTART) build *.egg-info
+	rm -rf $(VENV) $(QUICKSTART) $(QUALITY) build *.egg-info

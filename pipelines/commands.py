@@ -53,7 +53,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     try:
         output.say(f"run {record.id} on {graph.store}")
         plan = _work(plan, options, runner, output, record)
-        facts = {"run": record.id, "settings": to_dict(config), "stages": record.stages}
+        facts = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
         totals = finish(graph, runner, complete=args.limit is None, facts=facts)
         code = _verdict(totals, args, output)
         state = "finished"
@@ -72,21 +72,32 @@ def _work(plan: Plan, options: Options, runner: Runner, output: Output, record: 
     if not plan.pending:
         output.say("nothing to do: everything is cached")
         return plan
+    done: dict[str, StageProgress] = {}
     while (fit := next_fit(graph)) is not None:
-        _stream(plan, runner, output, record, fit.after)
+        _stream(plan, runner, output, record, done, fit.after)
         consolidate(graph, fit.after, complete=False)
         output.say(f"training {fit.stage.name} in {fit.folder}")
         with record.timed(fit.stage.kind):
             make_whole(fit, graph, runner, {})
         # what the first plan knew about retries is recorded by now
         plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
-    _stream(plan, runner, output, record)
+    _stream(plan, runner, output, record, done)
     return plan
 
 
-def _stream(plan: Plan, runner: Runner, output: Output, record: RunRecord, levels: int | None = None) -> None:
-    stages = [StageProgress(stage.kind, stage.todo) for stage in plan.chain]
-    with Reporter(output.errors, stages, record.update, quiet=output.as_json) as reporter:
+def _stream(
+    plan: Plan,
+    runner: Runner,
+    output: Output,
+    record: RunRecord,
+    done: dict[str, StageProgress],
+    levels: int | None = None,
+) -> None:
+    """Run the first ``levels`` map stages, and count what they do in ``done``."""
+    for stage in plan.chain:
+        progress = done.setdefault(stage.kind, StageProgress(stage.kind, 0))
+        progress.total = None if stage.todo is None else progress.finished + stage.todo
+    with Reporter(output.errors, list(done.values()), record.update, quiet=output.as_json) as reporter:
         run_plan(plan, runner, reporter, record.id, levels)
 
 

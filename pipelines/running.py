@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,8 +100,11 @@ def finish(
         facts: what the report tells about this run.
     """
     totals = consolidate(graph, len(graph.chain), complete)
+    facts = facts or {}
     for item in graph.whole:
-        make_whole(item, graph, runner, facts or {})
+        began = time.monotonic()
+        if make_whole(item, graph, runner, facts):
+            facts.get("stages", {}).setdefault(item.stage.kind, {"seconds": time.monotonic() - began})
     return totals
 
 
@@ -119,24 +123,25 @@ def consolidate(graph: Graph, levels: int, complete: bool) -> dict[str, Totals]:
     return totals
 
 
-def make_whole(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> None:
-    """Make a fit or reduce stage's files, unless those of the present inputs are there.
+def make_whole(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> bool:
+    """Make a fit or reduce stage's files, unless those of the present inputs are there; says whether it did.
 
     A model is trained once: later growth of the corpus does not train it again.
     """
     if not item.fit:
-        _make(item, graph, runner, facts)
-    elif whole.current(item.folder) is None:
+        return _make(item, graph, runner, facts)
+    if whole.current(item.folder) is None:
         with whole.exclusively(item.folder):
             if whole.current(item.folder) is None:
-                _make(item, graph, runner, facts)
+                return _make(item, graph, runner, facts)
+    return False
 
 
-def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> None:
+def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> bool:
     state = whole.input_state(item.inputs, item.wholes)
     found = whole.current(item.folder)
     if found is not None and found[1] == state:
-        return
+        return False
     description = {
         "kind": item.stage.kind,
         "name": item.stage.name,
@@ -156,6 +161,7 @@ def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, An
             stage.make(roots, folder, context)
 
     whole.produce(item.folder, description, state, make)
+    return True
 
 
 def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:

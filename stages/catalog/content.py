@@ -34,7 +34,8 @@ def read_file_item(root: str, uri: str) -> Content:
     """Read the video file ``uri`` once, wholly; of a record in a file, its data.
 
     Raises:
-        MediaError: ``unreadable``, ``empty_file`` or, for a record, ``truncated``; ``not_media`` for what is no regular file.
+        MediaError: ``unreadable``, ``empty_file`` or, for a record, ``truncated``; ``not_media`` for what
+            is no regular file.
         OSError: the machine has run out of something; not the file's fault.
     """
     path = path_of(root, uri)

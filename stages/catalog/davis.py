@@ -6,25 +6,29 @@ The year decides the lists and how masks are read. ``data.year=auto`` goes by wh
 * ``ImageSets/480p`` (lists of image and mask paths), or ``ImageSets/2016`` without the former: 2016.
 * signs of 2017 and ``ImageSets/480p`` together: both packages were unpacked here; the year has to be given.
 
-Masks of 2017 come from ``Annotations_unsupervised/480p`` where that has the sequence, else from
-``Annotations/480p``.
+Masks of 2017 come from ``Annotations_unsupervised/480p`` (``data.annotations=unsupervised``) or from
+``Annotations/480p`` (``semi``: other objects, and fewer); ``auto`` takes the former where it has the sequence,
+else the latter.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from stages.catalog.dataset import DataSet
 from stages.catalog.errors import CatalogError
-from stages.catalog.frames import images_row
+from stages.catalog.frames import folder_row
 from stages.catalog.ids import path_of
-from stages.catalog.suffixes import FRAME, suffix_of
-from stages.catalog.walk import check_root, folder_mtime, unseen_row
-from stages.sprites.palette import mask_palette
+from stages.catalog.masks import read_ids
+from stages.catalog.splits import refuse_unknown, refuse_unscored, split_names
+from stages.catalog.walk import check_root, unseen_row
+from stages.outcome import MediaError
 from stages.stage import Row
 
 Year = Literal["2016", "2017"]
@@ -33,29 +37,54 @@ _LIST_FOLDERS: dict[Year, tuple[str, ...]] = {
     "2016": ("ImageSets/480p", "ImageSets/2016"),
     "2017": ("ImageSets/2017",),
 }
-_MASK_FOLDERS: dict[Year, tuple[str, ...]] = {
-    "2016": ("Annotations/480p",),
-    "2017": ("Annotations_unsupervised/480p", "Annotations/480p"),
-}
-_IMAGES = b"JPEGImages/480p"
+_SEMI, _UNSUPERVISED = "Annotations/480p", "Annotations_unsupervised/480p"
+_IMAGES = "JPEGImages/480p"
 
 
 class DavisSet(DataSet):
     """The sequences that the lists of one year name, each a folder of images."""
 
     folders = True
-    uses = ("fps", "year", "split")
+    uses = ("fps", "year", "split", "scored", "annotations")
 
     def items(self) -> list[Row]:
-        """See `DataSet.items`. A listed sequence whose folder is absent is an item that will be rejected."""
+        """See `DataSet.items`. A listed sequence whose folder is absent is an item that will be rejected.
+
+        So is, where no list is chosen, a folder of masks of which there are neither frames nor a list.
+        """
         check_root(self.root)
-        return [_sequence_row(self.root, _IMAGES + b"/" + name) for name in self._sequences()]
+        names = self._sequences(self.spec.split, "data.split")
+        for folder in (_IMAGES, *self._required_masks()):
+            if not Path(self.root, folder).is_dir():
+                raise CatalogError(
+                    f"data.root={self.root} has no folder {folder}: unpack that part of DAVIS there"
+                    + ("" if folder == _IMAGES else ", or set data.annotations=auto")
+                )
+        if self.spec.scored != "all":
+            refuse_unscored(self.spec.scored, self.spec.split, len(self._scored & set(names)))
+        rows = [folder_row(self.root, f"{_IMAGES}/".encode() + name) for name in names]
+        return rows + [unseen_row(folder) for folder in self._orphans(set(names))]
+
+    def prepare(self, uri: str) -> None:
+        """Refuse a folder of masks without frames; see `DataSet.prepare`.
+
+        Raises:
+            MediaError: ``annotation``.
+        """
+        if not uri.startswith(f"{_IMAGES}/"):
+            frames = f"{_IMAGES}/{uri.rpartition('/')[2]}"
+            raise MediaError(
+                "annotation",
+                f"{uri}: masks of frames that are not there: unpack {frames} or remove the masks",
+            )
 
     def truth(self, uri: str) -> str | None:
         """``davis2016:`` or ``davis2017:`` and the uri of the sequence's folder of masks, if it has one."""
         year = self.year()
         name = uri.rsplit("/", 1)[-1]
-        for folder in _MASK_FOLDERS[year]:
+        if self.spec.scored != "all" and unquote_to_bytes(name) not in self._scored:
+            return None
+        for folder in self._mask_folders():
             if Path(path_of(self.root, f"{folder}/{name}")).is_dir():
                 return f"davis{year}:{folder}/{name}"
         return None
@@ -85,9 +114,39 @@ class DavisSet(DataSet):
             "ImageSets/480p, ImageSets/2016 and ImageSets/2017 are all missing"
         )
 
-    def _sequences(self) -> list[bytes]:
+    def _mask_folders(self) -> tuple[str, ...]:
+        """Where masks may lie, best first."""
+        if self.year() == "2016" or self.spec.annotations == "semi":
+            return (_SEMI,)
+        return (_UNSUPERVISED,) if self.spec.annotations == "unsupervised" else (_UNSUPERVISED, _SEMI)
+
+    def _required_masks(self) -> tuple[str, ...]:
+        if self.year() == "2016" and self.spec.annotations == "unsupervised":
+            raise CatalogError(
+                f"data.root={self.root} is taken for DAVIS-2016, which has no unsupervised annotations: "
+                "set data.year=2017 or data.annotations=auto"
+            )
+        return () if self.spec.annotations == "auto" else self._mask_folders()
+
+    @cached_property
+    def _scored(self) -> set[bytes]:
+        return set(self._sequences(self.spec.scored, "data.scored"))
+
+    def _orphans(self, listed: set[bytes]) -> list[bytes]:
+        if split_names(self.spec.split) is not None:
+            return []
+        found = []
+        for folder in self._mask_folders():
+            for path in sorted(Path(self.root, folder).glob("[!.]*")):
+                name = os.fsencode(path.name)
+                if path.is_dir() and name not in listed and not Path(self.root, _IMAGES, path.name).is_dir():
+                    found.append(folder.encode() + b"/" + name)
+        return found
+
+    def _sequences(self, chosen: str | None, setting: str) -> list[bytes]:
+        """Names in the chosen lists of the year, in their order."""
         names: dict[bytes, None] = {}
-        for path in self._lists():
+        for path in self._lists(chosen, setting):
             for number, line in enumerate(path.read_bytes().splitlines(), start=1):
                 if line.strip():
                     names[_sequence_name(line, f"{path}, line {number}")] = None
@@ -104,18 +163,16 @@ class DavisSet(DataSet):
             f"data.root={self.root} has no {' or '.join(_LIST_FOLDERS[year])} (data.year={year})"
         )
 
-    def _lists(self) -> list[Path]:
+    def _lists(self, chosen: str | None, setting: str) -> list[Path]:
         folder = self._list_folder()
         found = sorted(p for p in folder.glob("*.txt") if not p.name.startswith("."))
         if not found:
             raise CatalogError(f"{folder} holds no list (*.txt)")
-        if self.spec.split in (None, "all"):
+        wanted = split_names(chosen)
+        if wanted is None:
             return found
-        chosen = [path for path in found if path.stem == self.spec.split]
-        if not chosen:
-            names = ", ".join(path.stem for path in found)
-            raise CatalogError(f"{folder} has no list for data.split={self.spec.split}; it has {names}, all")
-        return chosen
+        refuse_unknown(setting, wanted, [path.stem for path in found], str(folder))
+        return [path for path in found if path.stem in wanted]
 
 
 def _sequence_name(line: bytes, where: str) -> bytes:
@@ -128,53 +185,10 @@ def _sequence_name(line: bytes, where: str) -> bytes:
     return name
 
 
-def _sequence_row(root: str, relative: bytes) -> Row:
-    path = os.path.join(os.fsencode(root), relative)  # noqa: PTH118 - bytes
-    try:
-        with os.scandir(path) as entries:
-            images = [e for e in entries if suffix_of(e.name) in FRAME and not e.name.startswith(b".")]
-        return images_row(relative, images, folder_mtime(path))
-    except OSError:
-        return unseen_row(relative)
-
-
 def read_mask(path: str | Path, year: Year) -> tuple[np.ndarray, np.ndarray]:
     """Read one mask: ``(ids, void)``, uint8 object ids (H, W) with 0 for background, and bool (H, W).
 
     2016: whatever is not 0 is the one object, 255 included, and nothing is void. 2017: the value is the
-    object's id, and 255 is void (its id reads 0). Indexed, grey (with or without alpha), bilevel and RGB
-    files are read; colours of an RGB file are looked up in the data set's palette.
-
-    Raises:
-        OSError: the file is missing or no image.
-        ValueError: an RGB file has a colour that is not in the palette, or the file's mode holds no mask.
+    object's id, and 255 is void (its id reads 0). Raises what `stages.catalog.masks.read_ids` raises.
     """
-    values = _mask_values(Path(path), year)
-    if year == "2016":
-        return (values > 0).astype(np.uint8), np.zeros(values.shape, bool)
-    void = values == 255
-    return np.where(void, np.uint8(0), values), void
-
-
-def _mask_values(path: Path, year: Year) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.mode in ("P", "L", "1"):
-            return np.asarray(image, dtype=np.uint8)
-        if image.mode in ("PA", "LA"):
-            return np.asarray(image, dtype=np.uint8)[..., 0]
-        if image.mode in ("RGB", "RGBA"):
-            colours = np.asarray(image.convert("RGB"))
-            return colours.max(axis=2) if year == "2016" else _indices(colours, path)
-        raise ValueError(f"{path}: a mask can't have the mode {image.mode}")
-
-
-def _indices(colours: np.ndarray, path: Path) -> np.ndarray:
-    code = (colours.astype(np.int64) * (65536, 256, 1)).sum(axis=2)
-    table = {int(c): i for i, c in enumerate((mask_palette().astype(np.int64) * (65536, 256, 1)).sum(axis=1))}
-    found, inverse = np.unique(code, return_inverse=True)
-    unknown = [f"#{c:06x}" for c in found.tolist() if c not in table]
-    if unknown:
-        raise ValueError(f"{path}: {', '.join(unknown[:3])} is no colour of the DAVIS palette")
-    return np.array([table[c] for c in found.tolist()], np.uint8)[inverse].reshape(code.shape)
+    return read_ids(path, str(path), binary=year == "2016")

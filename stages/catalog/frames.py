@@ -9,7 +9,7 @@ from stages.catalog.dataset import DataSet
 from stages.catalog.errors import CatalogError
 from stages.catalog.ids import uri_from_path
 from stages.catalog.suffixes import FRAME, suffix_of
-from stages.catalog.walk import Refused, unseen_row, walk
+from stages.catalog.walk import Refused, folder_mtime, unseen_row, walk
 from stages.stage import Row
 
 
@@ -37,6 +37,17 @@ class FramesSet(DataSet):
                 "for video files set data.kind=folder"
             )
         return rows
+
+
+def folder_row(root: str, relative: bytes) -> Row:
+    """The row of the folder of images ``relative`` below ``root``, which may turn out not to be there."""
+    path = os.path.join(os.fsencode(root), relative)  # noqa: PTH118 - bytes
+    try:
+        with os.scandir(path) as entries:
+            images = [e for e in entries if suffix_of(e.name) in FRAME and not e.name.startswith(b".")]
+        return images_row(relative, images, folder_mtime(path))
+    except OSError:
+        return unseen_row(relative)
 
 
 def images_row(relative: bytes, images: Iterable[os.DirEntry[bytes]], mtime: int) -> Row:

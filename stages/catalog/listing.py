@@ -13,6 +13,8 @@ _CLASSES = {
     "folder": "stages.catalog.folder:FolderSet",
     "frames": "stages.catalog.frames:FramesSet",
     "davis": "stages.catalog.davis:DavisSet",
+    "ytvis": "stages.catalog.ytvis:YtvisSet",
+    "movi_e": "stages.catalog.movi_e:MoviESet",
     "sprites": "stages.catalog.sprites:SpritesSet",
 }
 

@@ -1,8 +1,8 @@
 """``data.kind=movi_e``: MOVi-E as TensorFlow Datasets stores it, read without TensorFlow.
 
 Below the root, at any depth, lie files ``movi_e-<split>.tfrecord-XXXXX-of-YYYYY`` (the original layout is
-``movi_e/256x256/1.0.0/``). Every example in them is a video: its uri is the file's path, ``#`` and the offset of
-its record in bytes. Frames are the images of the feature ``video``, ground truth those of ``segmentations``.
+``movi_e/256x256/1.0.0/``). Every example in them is a video: its uri is the file's path, ``#`` and the offset
+of its record in bytes. Frames are the images of the feature ``video``, ground truth those of ``segmentations``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from stages.catalog import tfrecord
 from stages.catalog.dataset import DataSet
 from stages.catalog.errors import CatalogError
 from stages.catalog.ids import path_of, uri_from_path
+from stages.catalog.masks import read_ids
+from stages.catalog.splits import refuse_unknown, refuse_unscored, split_names
 from stages.catalog.walk import Refused, unseen_row, walk
 from stages.decode.classify import media_error
 from stages.decode.names import file_of
 from stages.stage import Row
 
 MASKS = "segmentations"
-"""The feature of an example that holds its masks: one PNG per frame, the value is the object, 0 background."""
+"""The feature of an example that holds its masks: a PNG per frame, the value is the object, 0 background."""
 
 _NAME = re.compile(rb".*movi_e-(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<number>\d{5})-of-(?P<count>\d{5})")
 _LAYOUT = "movi_e-<split>.tfrecord-XXXXX-of-YYYYY"
@@ -52,9 +54,9 @@ class _Shard:
 
 
 class MoviESet(DataSet):
-    """The examples of the splits that ``data.split`` names: one, several joined by ``+`` or ``,``, or all."""
+    """The examples of the splits that ``data.split`` names: one, several joined by ``+``, or all."""
 
-    uses = ("split", "fps")
+    uses = ("split", "scored", "fps")
 
     def items(self) -> list[Row]:
         """See `DataSet.items`; this one opens the files, to read the 12 bytes at the head of every record.
@@ -79,6 +81,10 @@ class MoviESet(DataSet):
                 "set data.root to the folder that holds movi_e/256x256/1.0.0"
             )
         chosen = self._chosen(shards)
+        if self.spec.scored != "all":
+            names = split_names(self.spec.scored) or []
+            refuse_unknown("data.scored", names, sorted({s.split for s in shards}), f"data.root={self.root}")
+            refuse_unscored(self.spec.scored, self.spec.split, sum(s.split in names for s in chosen))
         for shard in chosen:
             rows.extend(self._rows(shard))
         return rows + [unseen_row(relative + b"#0") for relative in _missing(chosen)]
@@ -95,19 +101,17 @@ class MoviESet(DataSet):
             raise media_error(path, "unreadable", what)
 
     def truth(self, uri: str) -> str | None:
-        """``movi_e:`` and the uri of the example, for `read_ids`."""
+        """``movi_e:`` and the example's uri, for `read_masks`; None where ``data.scored`` leaves it out."""
+        match = _NAME.fullmatch(os.fsencode(file_of(path_of("", uri))))
+        scored = split_names(self.spec.scored)
+        if scored is not None and (match is None or match["split"].decode() not in scored):
+            return None
         return f"movi_e:{uri}"
 
     def _chosen(self, shards: Sequence[_Shard]) -> list[_Shard]:
         has = sorted({shard.split for shard in shards})
-        split = self.spec.split
-        wanted = has if split in (None, "all") else [name.strip() for name in re.split("[+,]", split or "")]
-        for name in wanted:
-            if name not in has:
-                raise CatalogError(
-                    f"data.root={self.root} has no movi_e-{name}.tfrecord-* for data.split={split}; "
-                    f"it has {', '.join(has)}, all"
-                )
+        wanted = split_names(self.spec.split) or has
+        refuse_unknown("data.split", wanted, has, f"data.root={self.root}")
         chosen = [shard for shard in shards if shard.split in wanted]
         seen: dict[bytes, bytes] = {}
         for shard in chosen:
@@ -126,7 +130,11 @@ class MoviESet(DataSet):
             return
         try:
             for at, size in tfrecord.offsets(path):
-                yield {"uri": uri_from_path(b"%s#%d" % (shard.relative, at)), "bytes": size, "mtime": shard.mtime}
+                yield {
+                    "uri": uri_from_path(b"%s#%d" % (shard.relative, at)),
+                    "bytes": size,
+                    "mtime": shard.mtime,
+                }
         except OSError:
             yield unseen_row(shard.relative + b"#0")
 
@@ -157,45 +165,29 @@ def _missing(shards: Sequence[_Shard]) -> list[bytes]:
     return missing
 
 
-def read_ids(root: str, uri: str, frames: Sequence[int]) -> np.ndarray:
-    """The masks of the example ``uri``: uint16 (T, H, W), 0 for background, for T frame indices.
+def read_masks(root: str, uri: str, frames: Sequence[int]) -> list[np.ndarray]:
+    """The masks of the example ``uri`` for the frame indices ``frames``: uint8 (H, W), 0 for background.
 
     Raises:
-        MediaError: ``annotation`` where a mask is missing, broken or of another size than the first one;
-            ``truncated`` or ``unreadable`` where the record is damaged.
+        MediaError: ``annotation`` where a mask is missing or broken; ``truncated`` or ``unreadable`` where
+            the record is damaged.
     """
     path = path_of(root, uri)
-    features = tfrecord.parse_example(tfrecord.read_record(path), path)
-    if MASKS not in features:
-        what = f"the example has no feature {MASKS!r}, so it can't be scored: take it out or download it again"
+    images = tfrecord.parse_example(tfrecord.read_record(path), path).get(MASKS)
+    if images is None:
+        what = (
+            f"the example has no feature {MASKS!r}, so it can't be scored: take it out or download it again"
+        )
         raise media_error(path, "annotation", what)
-    images = features[MASKS]
     found: list[np.ndarray] = []
     for frame in frames:
         if not 0 <= frame < len(images):
             what = f"the feature {MASKS!r} has {len(images)} masks and none for frame {frame}"
             raise media_error(path, "annotation", f"{what}: download the file again")
-        found.append(_mask(images[frame], frame, path))
-        if found[-1].shape != found[0].shape:
-            sizes = f"{_size(found[-1])} and that of frame {frames[0]} {_size(found[0])}"
-            what = f"the mask of frame {frame} has {sizes}: download the file again"
-            raise media_error(path, "annotation", what)
-    return np.stack(found) if found else np.zeros((0, 0, 0), np.uint16)
-
-
-def _size(mask: np.ndarray) -> str:
-    return f"{mask.shape[0]} x {mask.shape[1]}"
-
-
-def _mask(data: bytes, frame: int, path: str) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(data)) as image:
-            if image.mode in ("L", "P", "I;16", "I"):
-                return np.asarray(image).astype(np.uint16)
-            what = f"has the mode {image.mode} instead of one grey channel"
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-        what = "is broken"
-    message = f"the mask of frame {frame} {what}: download the file again"
-    raise media_error(path, "annotation", message)
+        name = f"the mask of frame {frame}"
+        try:
+            ids, void = read_ids(BytesIO(images[frame]), name, binary=False)
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            raise media_error(path, "annotation", f"{name} is broken: download the file again") from error
+        found.append(np.where(void, np.uint8(255), ids))  # no value is void here
+    return found

@@ -36,7 +36,9 @@ def _from_runs(mask: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"a mask has no key {key!r}")
     found = tuple(mask["size"])
     if found != size:
-        raise ValueError(f"a mask has {_shown(found)} pixels, the frames have {_shown(size)} (height x width)")
+        raise ValueError(
+            f"a mask has {_shown(found)} pixels, the frames have {_shown(size)} (height x width)"
+        )
     counts = mask["counts"]
     runs = np.array(counts if isinstance(counts, list) else _uncompressed(counts), np.int64)
     if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != size[0] * size[1]:
@@ -77,14 +79,13 @@ def _from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray
         raise ValueError(f"a polygon is no list of numbers: {error}") from error
     if any(len(outline) < 6 or len(outline) % 2 for outline in outlines):
         raise ValueError("a polygon needs three points or more, as x, y, x, y, ...")
-    if not all(np.isfinite(outline).all() for outline in outlines):
-        raise ValueError("a polygon has a coordinate that is no number")
     if not outlines:
         return np.zeros(size, bool)
-    # far outside the frame a polygon would be drawn point by point; within twice its size nothing changes
-    high = (2.0 * size[1], 2.0 * size[0])
-    limited = [np.clip(o, np.resize([-h for h in high], len(o)), np.resize(high, len(o))) for o in outlines]
-    found = coco.decode(coco.merge(coco.frPyObjects([o.tolist() for o in limited], *size)))
+    # outlines are drawn point by point: far outside the frame that would take for ever
+    side = float(max(size))
+    if not all(-side <= v <= 2 * side for outline in outlines for v in outline):
+        raise ValueError("a polygon lies far outside its frame, or has a coordinate that is no number")
+    found = coco.decode(coco.merge(coco.frPyObjects(outlines, *size)))
     return np.asarray(found, bool)
 
 

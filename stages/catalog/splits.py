@@ -9,7 +9,7 @@ from stages.catalog.errors import CatalogError
 
 
 def split_names(value: str | None) -> list[str] | None:
-    """The names in ``value``, joined by ``+`` or ``,`` there; None where it stands for all: None or ``all``."""
+    """The names in ``value``, joined by ``+`` or ``,`` there; None for all of them (None or ``all``)."""
     if value in (None, "all"):
         return None
     return [name.strip() for name in re.split(r"[+,]", value or "")]

@@ -81,8 +81,7 @@ def segment_rows(whole: VideoRow, longest: int) -> Iterator[VideoRow]:
 def split_truth(truth: str) -> tuple[str, str]:
     """The rule by which ground truth is read and the uri where it lies, from the ``truth`` column.
 
-    Rules: ``davis2016`` and ``davis2017`` (a folder of masks for `stages.catalog.davis.read_mask`) and
-    ``sprites`` (a folder of indexed PNGs that hold the objects' ids).
+    `stages.catalog.truth` lists the rules and reads what they name.
     """
     rule, colon, uri = truth.partition(":")
     if not colon:

@@ -1,7 +1,7 @@
 """TFRecord files and the ``tf.train.Example`` in a record, without TensorFlow.
 
-A record is its length (uint64, little endian), the masked CRC-32C of these eight bytes, the data, and the masked
-CRC-32C of the data. A record is named by the path of its file, ``#`` and the offset of its first byte; see
+A record is its length (uint64, little endian), the masked CRC-32C of these eight bytes, the data, and the
+masked CRC-32C of the data. A record is named by the path of its file, ``#`` and the offset of its first byte; see
 `stages.decode.names.split_record`.
 """
 
@@ -25,7 +25,7 @@ _DAMAGED = "copy or download the file again"
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FEATURES, _ENTRY, _KEY, _VALUE, _BYTES_LIST, _ITEM = 1, 1, 1, 2, 1, 1
-"""Field numbers: Example.features, Features.feature, an entry's key and value, Feature.bytes_list, its value."""
+"""Field numbers: Example.features, Features.feature, an entry's key, its value, its bytes_list, an item."""
 
 
 def masked_crc(data: bytes) -> int:
@@ -37,8 +37,9 @@ def masked_crc(data: bytes) -> int:
 def offsets(path: str) -> Iterator[tuple[int, int]]:
     """``(offset, bytes of data)`` of every record, from the records' heads alone: 12 bytes read for each.
 
-    What is damaged comes last, as ``(offset, -1)``, because nothing after it can be found: a record whose head
-    is wrong or cut off, or whose data reach beyond the end of the file. A file without bytes gives ``(0, -1)``.
+    What is damaged comes last, as ``(offset, -1)``, because nothing after it can be found: a record whose
+    head is wrong or cut off, or whose data reach beyond the end of the file. A file without bytes gives
+    ``(0, -1)``.
 
     Raises:
         OSError: the file can't be read.
@@ -99,7 +100,7 @@ def _split(path: str) -> tuple[str, int]:
 
 
 def _length(file: BinaryIO, at: int, size: int, path: str) -> int:
-    """Bytes of data of the record at ``at``, which is known to lie wholly in the file; the file stands there."""
+    """Bytes of data of the record at ``at``, which lies wholly in the file; the file is left at its data."""
     file.seek(at)
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -136,7 +137,7 @@ def parse_example(data: bytes, path: str) -> dict[str, list[bytes]]:
 
 
 def _fields(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The length-delimited fields ``number`` of a protobuf message; fields of other numbers are passed over."""
+    """The length-delimited fields ``number`` of a protobuf message; other fields are passed over."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

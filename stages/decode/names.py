@@ -16,12 +16,12 @@ def shown_name(path: str) -> str:
 
 
 def split_record(path: str) -> tuple[str, int] | None:
-    """The file and the offset that ``<file>.tfrecord-XXXXX-of-YYYYY#<offset>`` names; None for another path."""
+    """File and offset that ``<file>.tfrecord-XXXXX-of-YYYYY#<offset>`` names; None for another path."""
     found = _RECORD.fullmatch(path)
     return None if found is None else (found[1], int(found[2]))
 
 
 def file_of(path: str) -> str:
-    """The file or folder that has to be there for the source ``path``: of a record, the file that holds it."""
+    """The file or folder that has to be there for the source ``path``: of a record, its file."""
     record = split_record(path)
     return path if record is None else record[0]

@@ -20,7 +20,7 @@ _NO_BOX: Box = (0, 0, 0, 0)
 
 
 class Source:
-    """A file, folder or record with its decoder, kept as long as segments of the same source follow each other."""
+    """A source with its decoder, kept as long as segments of the same source follow each other."""
 
     def __init__(self, path: str, decoder: str, clock: float | None, tick: Tick) -> None:
         self.identity = identity(path, decoder, clock)

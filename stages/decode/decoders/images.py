@@ -91,7 +91,7 @@ class StillsDecoder(ABC):
             self._tick()
             yield self._read(index)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - images are closed as soon as they are read
         """See `Decoder.close`."""
 
 

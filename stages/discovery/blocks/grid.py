@@ -9,8 +9,8 @@ DIVISOR = 5.0
 """A slot's scale is multiplied by this before coordinates are divided by it (invariant slot attention)."""
 
 LEAST_VARIANCE = 1e-12
-"""Of a slot's attention along an axis. The published code has none, and gives NaN where all tokens that are kept
-lie in one row or column: on small grids that happens."""
+"""Of a slot's attention along an axis. The published code has none, and gives NaN where all kept tokens lie
+in one row or column, as happens on small grids."""
 
 
 def coordinates(rows: int, columns: int) -> Tensor:

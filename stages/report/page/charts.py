@@ -28,7 +28,8 @@ def chart(curve: Curve) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     ticks = "".join(_tick(value, place(0, value)[1]) for value in (low, (low + high) / 2, high))
     dots = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="dot"><title>step {step}: {value:.5g}</title></circle>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="dot">'
+        f"<title>step {step}: {value:.5g}</title></circle>"
         for (x, y), (step, value) in zip(placed, points, strict=True)
     )
     bottom = HEIGHT - BOTTOM

@@ -44,7 +44,8 @@ def render_comparison(comparison: Comparison) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     table = _table(["candidate", "runs", *names], rows, dict(comparison.protocols))
     listed = "".join(f"<li>{escape(run)}</li>" for run in comparison.runs)
-    body = f"<h1>{escape(comparison.title)}</h1>{_section('Figures', table)}{_section('Runs', f'<ul>{listed}</ul>')}"
+    body = f"<h1>{escape(comparison.title)}</h1>" + _section("Figures", table)
+    body += _section("Runs", f"<ul>{listed}</ul>")
     return document(comparison.title, body)
 
 
@@ -117,7 +118,8 @@ def _strip(found: Overlay) -> str:
         f"src='{data_uri(overlay(rgb, labels))}'><span>{escape(time)}</span></div>"
         for (rgb, labels), time in zip(found.frames, found.times, strict=True)
     )
-    return f"<p>{tag}{escape(found.video)} <span class='soft'>{escape(found.score)}</span></p><div class='strip'>{pictures}</div>"
+    head = f"<p>{tag}{escape(found.video)} <span class='soft'>{escape(found.score)}</span></p>"
+    return f"{head}<div class='strip'>{pictures}</div>"
 
 
 def _stage(line: StageLine) -> str:

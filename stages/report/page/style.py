@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - style sheets and scripts
 """Style and script of the pages; nothing is fetched from elsewhere."""
 
 CSS = """
