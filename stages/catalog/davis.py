@@ -7,8 +7,8 @@ The year decides the lists and how masks are read. ``data.year=auto`` goes by wh
 * signs of 2017 and ``ImageSets/480p`` together: both packages were unpacked here; the year has to be given.
 
 Masks of 2017 come from ``Annotations_unsupervised/480p`` (``data.annotations=unsupervised``) or from
-``Annotations/480p`` (``semi``: other objects, and fewer); ``auto`` takes the former where it has the sequence,
-else the latter.
+``Annotations/480p`` (``semi``: other objects, and fewer); ``auto`` takes the former where it has the
+sequence, else the latter.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Below the root, at any depth, lie files ``movi_e-<split>.tfrecord-XXXXX-of-YYYYY`` (the original layout is
 ``movi_e/256x256/1.0.0/``). Every example in them is a video: its uri is the file's path, ``#`` and the offset
-of its record in bytes. Frames are the images of the feature ``video``, ground truth those of ``segmentations``.
+of its record in bytes. Frames are the images of the feature ``video``, ground truth those of
+``segmentations``.
 """
 
 from __future__ import annotations

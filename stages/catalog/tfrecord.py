@@ -1,8 +1,8 @@
 """TFRecord files and the ``tf.train.Example`` in a record, without TensorFlow.
 
 A record is its length (uint64, little endian), the masked CRC-32C of these eight bytes, the data, and the
-masked CRC-32C of the data. A record is named by the path of its file, ``#`` and the offset of its first byte; see
-`stages.decode.names.split_record`.
+masked CRC-32C of the data. A record is named by the path of its file, ``#`` and the offset of its first byte;
+see `stages.decode.names.split_record`.
 """
 
 from __future__ import annotations

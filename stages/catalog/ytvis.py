@@ -39,8 +39,9 @@ class YtvisSet(DataSet):
     """The videos of the splits that ``data.split`` names, each a folder of images.
 
     Names of splits, joined by ``+``: ``train``, ``valid``, ``test``, ``solv300`` (300 of train) and
-    ``solv-train`` (train without these). Ground truth is ``ytvis-png:`` with a folder of masks where ``Annotations/<video>``
-    lies beside the images, else ``ytvis:`` with the JSON and the video's id where that has annotations of it.
+    ``solv-train`` (train without these). Ground truth is ``ytvis-png:`` with a folder of masks where
+    ``Annotations/<video>`` lies beside the images, else ``ytvis:`` with the JSON and the video's id where that
+    has annotations of it.
     """
 
     folders = True
@@ -135,8 +136,8 @@ class YtvisSet(DataSet):
         if len(videos) < EVALUATION.stop:
             raise CatalogError(
                 f"{self._json('train')} under data.root={self.root} lists {len(videos)} videos; the split of "
-                f"300 is its numbers {EVALUATION.start} to {EVALUATION.stop - 1}: download the whole file, or "
-                "name other splits in data.split and data.scored and leave data.exclude_eval off"
+                f"300 is its numbers {EVALUATION.start} to {EVALUATION.stop - 1}: download the whole file, "
+                "or name other splits in data.split and data.scored and leave data.exclude_eval off"
             )
 
     def _find(self, split: str) -> str | None:
@@ -150,7 +151,7 @@ class YtvisSet(DataSet):
             looked = ", ".join(form.format(split) for form in _JSONS)
             raise CatalogError(
                 f"data.root={self.root} has no JSON of the split {split} (looked for {looked}): download it, "
-                "or name other splits in data.split; for features without ground truth data.kind=frames will do"
+                "or name other splits in data.split; for features alone data.kind=frames will do"
             )
         return found
 

@@ -1,8 +1,8 @@
 """The JSON files of YouTube-VIS, read without holding them in memory.
 
 A file of the real data set is some 100 MB, as Python objects it would be a gigabyte. So it is scanned once
-per process: objects are parsed one by one and dropped, and what stays are the videos and where in the file each
-annotation lies. The scan needs memory for the file's own size, the index then some 200 bytes per annotation
+per process: objects are parsed one by one and dropped, and what stays are the videos and where in the file
+each annotation lies. The scan needs memory for the file's own size, the index then some 200 bytes per annotation
 and a few kB per video; a video's annotations are parsed when they are asked for.
 """
 

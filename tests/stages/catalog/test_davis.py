@@ -118,7 +118,9 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(CatalogError, match="is no DAVIS: ImageSets/480p"):
         names(tmp_path)
     package_2017(tmp_path)
-    with pytest.raises(CatalogError, match="no list for data.split=test-dev; it has train, val, all"):
+    with pytest.raises(
+        CatalogError, match="has no 'test-dev' for data.split=test-dev; it has train, val, all"
+    ):
         names(tmp_path, split="test-dev")
     write_list(tmp_path, "2017", "train", ["../.."])
     with pytest.raises(CatalogError, match="names no sequence"):
