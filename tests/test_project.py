@@ -164,7 +164,7 @@ def test_backbones_are_in_the_readme() -> None:
 
 def test_commands_in_the_pages_exist() -> None:
     targets = set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
-    recipes = {path.stem for path in (PROJECT / "configs" / "recipes").glob("*.yaml")}
+    recipes = {path.stem for path in (PROJECT / "configs" / "recipes").glob("*.yaml")} | {arguments.COMPARE}
     for page in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
         content = page.read_text(encoding="utf-8")
         assert set(re.findall(r"[`$] ?make (\w+)", content)) <= targets, page.name

@@ -66,17 +66,17 @@ class DavisSet(DataSet):
         return rows + [unseen_row(folder) for folder in self._orphans(set(names))]
 
     def prepare(self, uri: str) -> None:
-        """Refuse a folder of masks without frames; see `DataSet.prepare`.
+        """Refuse masks without frames and a listed sequence without a folder; see `DataSet.prepare`.
 
         Raises:
-            MediaError: ``annotation``.
+            MediaError: ``annotation`` for the former, ``unreadable`` for the latter.
         """
         if not uri.startswith(f"{_IMAGES}/"):
-            frames = f"{_IMAGES}/{uri.rpartition('/')[2]}"
-            raise MediaError(
-                "annotation",
-                f"{uri}: masks of frames that are not there: unpack {frames} or remove the masks",
-            )
+            what = f"masks of frames that are not there: unpack {_IMAGES}/{uri.rpartition('/')[2]} or remove them"
+            raise MediaError("annotation", f"{uri}: {what}")
+        if Path(self.root).is_dir() and not os.path.lexists(path_of(self.root, uri)):
+            what = "a list names this sequence and its folder is not there: unpack it or take it off the list"
+            raise MediaError("unreadable", f"{uri}: {what}")
 
     def truth(self, uri: str) -> str | None:
         """``davis2016:`` or ``davis2017:`` and the uri of the sequence's folder of masks, if it has one."""

@@ -40,8 +40,8 @@ class YtvisSet(DataSet):
 
     Names of splits, joined by ``+``: ``train``, ``valid``, ``test``, ``solv300`` (300 of train) and
     ``solv-train`` (train without these). Ground truth is ``ytvis-png:`` with a folder of masks where
-    ``Annotations/<video>`` lies beside the images, else ``ytvis:`` with the JSON and the video's id where that
-    has annotations of it.
+    ``Annotations/<video>`` lies beside the images, else ``ytvis:`` with the JSON and the video's id where the
+    JSON has annotations of it.
     """
 
     folders = True
@@ -69,15 +69,19 @@ class YtvisSet(DataSet):
         return rows
 
     def prepare(self, uri: str) -> None:
-        """Refuse annotations without a video; see `DataSet.prepare`.
+        """Refuse annotations without a video and a listed video without a folder; see `DataSet.prepare`.
 
         Raises:
-            MediaError: ``annotation``.
+            MediaError: ``annotation`` for the former, ``unreadable`` for the latter.
         """
         orphan = _ORPHAN.fullmatch(unquote(uri))
         if orphan is not None:
             what = f"annotations speak of video {orphan['video']}, which videos does not list"
             raise MediaError("annotation", f"{orphan['json']}: {what}: add its entry or take them out")
+        if Path(self.root).is_dir() and not os.path.lexists(path_of(self.root, uri)):
+            json_file = self._json(uri.partition("/")[0])
+            what = f"{json_file} lists this video and its folder is not there: unpack its frames again"
+            raise MediaError("unreadable", f"{unquote(uri)}: {what}")
 
     def truth(self, uri: str) -> str | None:
         """See `DataSet.truth` and the class."""

@@ -2,13 +2,15 @@
 
 A file of the real data set is some 100 MB, as Python objects it would be a gigabyte. So it is scanned once
 per process: objects are parsed one by one and dropped, and what stays are the videos and where in the file
-each annotation lies. The scan needs memory for the file's own size, the index then some 200 bytes per annotation
-and a few kB per video; a video's annotations are parsed when they are asked for.
+each annotation lies. The scan needs memory for the file's own size, the index then some 200 bytes per
+annotation and a few kB per video; a video's annotations are parsed when they are asked for.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,8 +105,7 @@ def read_index(path: str, name: str) -> JsonIndex:
 
 @lru_cache(maxsize=4)
 def _scanned(path: str, name: str, size: int, mtime: int) -> JsonIndex:
-    # one character per byte: positions in the text are positions in the file
-    scan = _Scan(Path(path).read_bytes().decode("latin-1"), name)
+    scan = _Scan(_text(path), name)
     videos: list[VideoEntry] = []
     spans: dict[int, list[tuple[int, int, int]]] = {}
     seen = set()
@@ -121,6 +122,15 @@ def _scanned(path: str, name: str, size: int, mtime: int) -> JsonIndex:
     if "videos" not in seen:
         raise JsonFaultError(f"{name}: has no key 'videos': is this the file of YouTube-VIS?")
     return JsonIndex(path, name, _distinct(videos, name), {k: tuple(sorted(v)) for k, v in spans.items()})
+
+
+def _text(path: str) -> str:
+    """The file with one character per byte: positions in the text are positions in the file."""
+    with Path(path).open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return ""
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return str(content, "latin-1")
 
 
 class _Scan:

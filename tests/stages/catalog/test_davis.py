@@ -9,9 +9,11 @@ from stages.catalog.errors import CatalogError
 from stages.catalog.listing import list_items
 from stages.catalog.spec import DataSpec
 from stages.catalog.table import split_truth
+from stages.outcome import Rejected
 from stages.sprites.palette import mask_palette
 from tests.outside import outside
 from tests.stages.catalog.test_frames import make_frames
+from tests.stages.catalog.test_stage import run
 
 MASK_2017 = np.array([[0, 1, 2], [255, 0, 38]], np.uint8)
 MASK_2016 = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
@@ -71,6 +73,56 @@ def test_2016_with_lists_of_paths(tmp_path):
     assert names(tmp_path, split="train") == ["bear", "bus"]
     assert names(tmp_path, split="val", year="2016") == ["camel"]
     assert split_truth(truth(tmp_path, "bear")) == ("davis2016", "Annotations/480p/bear")
+
+
+def test_several_lists_and_which_are_scored(tmp_path):
+    package_2017(tmp_path)
+    assert names(tmp_path, split="train+val") == ["bear", "camel", "india"]
+    assert names(tmp_path, scored="val") == ["bear", "camel", "india"]
+    assert truth(tmp_path, "bear", scored="val") is None
+    assert truth(tmp_path, "camel", scored="val") == "davis2017:Annotations/480p/camel"
+    with pytest.raises(CatalogError, match="has no 'test' for data.scored=test; it has train, val, all"):
+        names(tmp_path, scored="test")
+    with pytest.raises(CatalogError, match="data.scored=val has no video among those of data.split=train"):
+        names(tmp_path, split="train", scored="val")
+
+
+def test_the_annotations_to_take(tmp_path):
+    package_2017(tmp_path, unsupervised=True)
+    assert truth(tmp_path, "india", annotations="semi") == "davis2017:Annotations/480p/india"
+    found = truth(tmp_path, "india", annotations="unsupervised")
+    assert found == "davis2017:Annotations_unsupervised/480p/india"
+    make_sequence(tmp_path, "late")
+    assert truth(tmp_path, "late", annotations="unsupervised") is None
+    with pytest.raises(ValueError, match="data.annotations=json.*auto, unsupervised, semi"):
+        DataSpec(kind="davis", annotations="json")
+
+
+def test_missing_parts(tmp_path):
+    package_2017(tmp_path / "a")
+    with pytest.raises(CatalogError, match="no folder Annotations_unsupervised/480p.*data.annotations=auto"):
+        names(tmp_path / "a", annotations="unsupervised")
+    (tmp_path / "a/JPEGImages").rename(tmp_path / "a/Images")
+    with pytest.raises(CatalogError, match="no folder JPEGImages/480p: unpack that part"):
+        names(tmp_path / "a")
+    package_2016(tmp_path / "b")
+    with pytest.raises(CatalogError, match="DAVIS-2016, which has no unsupervised annotations"):
+        names(tmp_path / "b", annotations="unsupervised")
+
+
+def test_masks_without_frames_and_listed_sequences_without_a_folder_are_rejected(tmp_path):
+    root = tmp_path / "root"
+    package_2017(root)
+    make_frames(root / "Annotations/480p/lost", suffix="png")
+    (root / "JPEGImages/480p/india").rename(tmp_path / "india")
+    outcomes, rows = run(tmp_path, DataSpec(kind="davis"), root)
+    assert sorted(o.message for o in outcomes if isinstance(o, Rejected)) == [
+        "Annotations/480p/lost: masks of frames that are not there: unpack JPEGImages/480p/lost or remove them",
+        "JPEGImages/480p/india: a list names this sequence and its folder is not there: unpack it or take it off "
+        "the list",
+    ]
+    assert [row["uri"] for row in rows] == ["JPEGImages/480p/bear", "JPEGImages/480p/camel"]
+    assert "lost" not in names(root, split="train+val")
 
 
 def test_2017_is_known_by_its_lists_though_it_ships_those_of_2016(tmp_path):

@@ -6,14 +6,19 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.catalog.errors import CatalogError
+from stages.catalog.folder import FolderSet
 from stages.catalog.ids import MAX_SOURCE_BYTES, path_of, source_id
-from stages.catalog.listing import list_items
+from stages.catalog.listing import identity, list_items
 from stages.catalog.spec import DataSpec
 from stages.catalog.suffixes import FRAME, OTHER, VIDEO, kind_of
 from stages.decode.decoders.images import EXTENSIONS
+from stages.outcome import Rejected
+from tests.layouts import write_masks
+from tests.media import make_video
 
 FOLDER = DataSpec(kind="folder")
 
@@ -207,3 +212,35 @@ def test_a_link_as_root(tmp_path):
     touch(tmp_path, "real/a.mp4")
     os.symlink("real", tmp_path / "link")
     assert uris(tmp_path / "link") == uris(f"{tmp_path}/real/") == ["a.mp4"]
+
+
+def test_masks_of_no_video_are_rejected(tmp_path):
+    from tests.stages.catalog.test_stage import run  # which imports this module
+
+    root = tmp_path / "root"
+    make_video(root / "a.mp4", frames=2)
+    for folder in ("Annotations/a", "Annotations/b/c", "Annotations/480p/d"):
+        write_masks(root / folder, np.zeros((2, 48, 64), np.uint8))
+    touch(root, "Annotations/readme.txt")
+    outcomes, rows = run(tmp_path, FOLDER, root)
+    assert [(row["uri"], row["truth"]) for row in rows] == [("a.mp4", "masks:Annotations/a")]
+    what = "masks of a video that is not there: add the video, rename the folder like it, or remove it"
+    assert [(o.error_class, o.message) for o in outcomes if isinstance(o, Rejected)] == [
+        ("annotation", f"Annotations/480p/d: {what}"),
+        ("annotation", f"Annotations/b/c: {what}"),
+    ]
+
+
+def test_images_that_are_no_masks_of_any_video_are_left_alone(tmp_path):
+    make_video(tmp_path / "a.mp4", frames=2)
+    write_masks(tmp_path / "Annotations/other", np.zeros((2, 48, 64), np.uint8))
+    assert uris(tmp_path) == ["a.mp4"]
+
+
+def test_what_masks_hold_is_a_setting(tmp_path):
+    make_video(tmp_path / "a.mp4", frames=2)
+    write_masks(tmp_path / "Annotations/a", np.zeros((2, 48, 64), np.uint8))
+    binary = DataSpec(mask_values="binary")
+    assert FolderSet(FOLDER, str(tmp_path)).truth("a.mp4") == "masks:Annotations/a"
+    assert FolderSet(binary, str(tmp_path)).truth("a.mp4") == "masks-binary:Annotations/a"
+    assert identity(FOLDER) != identity(binary)

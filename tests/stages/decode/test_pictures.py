@@ -122,7 +122,7 @@ def test_folder_of_images_in_natural_order(client, folder, decoder):
     index, pts, rgb, info = collect(client, request(folder, decoder=decoder))
     assert rgb[:, 0, 0, 0].tolist() == [10 * n for n in range(1, 13)]
     assert pts.tolist() == index.tolist() == list(range(12))
-    assert info == {"decoder": "images"}
+    assert info == {"decoder": "images", "native": [8, 12], "borders": [0, 0, 0, 0]}
 
 
 def test_folder_with_a_clock(client, folder):
@@ -189,5 +189,6 @@ def test_a_broken_image_is_named(client, folder, content):
 def test_davis_frames(client):
     sequences = sorted(outside("data", "davis2016_mini", "JPEGImages", "480p").iterdir())
     index, _, rgb, info = collect(client, request(sequences[0], stride=20, geometry=Geometry(64)))
-    assert info == {"decoder": "images"} and len(index) == -(-len(list(sequences[0].iterdir())) // 20)
+    assert info == {"decoder": "images", "native": [480, 854], "borders": [0, 0, 0, 0]}
+    assert len(index) == -(-len(list(sequences[0].iterdir())) // 20)
     assert rgb.std() > 10
