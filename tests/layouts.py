@@ -102,7 +102,7 @@ def ytvis_json(
                 }
             )  # fmt: skip
     return {
-        "info": {"description": "made by a test: {[\"é\"]}"},
+        "info": {"description": 'made by a test: {["é"]}'},
         "videos": entries,
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "giant_panda"}],
         "annotations": annotations[::-1],
@@ -164,7 +164,9 @@ def make_davis(
         semi = np.where(ids > 0, 255, 0).astype(np.uint8) if year == "2016" else ids
         write_masks(root / "Annotations/480p" / name, semi)
         if name in unsupervised:
-            write_masks(root / "Annotations_unsupervised/480p" / name, np.where(ids == 1, 3, ids).astype(np.uint8))
+            write_masks(
+                root / "Annotations_unsupervised/480p" / name, np.where(ids == 1, 3, ids).astype(np.uint8)
+            )
     folder = root / "ImageSets" / ("2017" if year == "2017" else "480p")
     folder.mkdir(parents=True, exist_ok=True)
     for name, sequences in lists.items():

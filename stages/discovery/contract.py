@@ -199,6 +199,12 @@ class Method(ABC):
         """The kinds of masks that `Implementation.segment` gives, the published one first."""
         return ("decoder",)
 
+    def knowing(self, objects: int) -> Method:
+        """The method as scoring runs it as a trivial row, where the true number of objects is at hand; by
+        default unchanged.
+        """
+        return self
+
     @abstractmethod
     def fits(self) -> tuple[str, ...]:
         """Names of its trainings, in order; none for a training-free method."""

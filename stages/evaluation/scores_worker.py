@@ -61,7 +61,8 @@ class ScoresWorker:
         tubes = TubeShard.open(self._context.inputs["tubes"], item[UPSTREAM_SHARD])
         truth = read_truth(self._context.data_root, row, [int(i) for i in tubes.frames(video)])
         ids, void = inside(truth, borders)
-        for candidate, labels in self._candidates(item, tubes, size, borders):
+        objects = int(np.count_nonzero(np.unique(ids)))
+        for candidate, labels in self._candidates(item, tubes, size, borders, objects):
             try:
                 scores = score(self._stage.spec.protocols, inner(labels, borders), ids, void, self._options)
             except ValueError as error:
@@ -76,19 +77,25 @@ class ScoresWorker:
                         "value": float(found.value),
                     }
                 )
-        return Done(video, {"objects": int(np.count_nonzero(np.unique(ids)))})
+        return Done(video, {"objects": objects})
 
     def _candidates(
-        self, item: Row, tubes: TubeShard, size: tuple[int, int], borders: tuple[int, int, int, int]
+        self,
+        item: Row,
+        tubes: TubeShard,
+        size: tuple[int, int],
+        borders: tuple[int, int, int, int],
+        objects: int,
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Label maps, int16 (T, H, W): of every kind of mask of the method, then of the trivial rows."""
+        """Label maps, int16 (T, H, W): of every kind of mask of the method, then of the trivial rows,
+        which may know the number of objects."""
         for kind in tubes.kinds(item["video"]):
             yield kind, tubes.label_map(item["video"], kind)
         upstream = lineage.above(item[UPSTREAM_SHARD])
         features = shard_features(self._context.inputs["features"], upstream)
         cached = CachedVideo(features, item["video"], tuple(item["grid"]))
         for method in self._stage.baselines:
-            yield method.name, _labels(method, cached, size, borders)
+            yield method.name, _labels(method.knowing(objects), cached, size, borders)
 
 
 def _labels(

@@ -14,7 +14,11 @@ def files(folder, *names):
 
 def test_where_masks_of_a_video_may_lie():
     assert list(candidates("a%20b.mp4")) == ["Annotations/a%20b", "Annotations/480p/a%20b"]
-    assert list(candidates("x/y/c.d.mkv")) == ["Annotations/x/y/c.d", "x/y/Annotations/c.d", "Annotations/480p/c.d"]
+    assert list(candidates("x/y/c.d.mkv")) == [
+        "Annotations/x/y/c.d",
+        "x/y/Annotations/c.d",
+        "Annotations/480p/c.d",
+    ]
     assert next(candidates("plain")) == "Annotations/plain"
 
 

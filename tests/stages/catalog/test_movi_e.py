@@ -54,7 +54,9 @@ def test_splits(tmp_path):
     assert len(uris(tmp_path)) == len(uris(tmp_path, split="all")) == 6
     assert len(uris(tmp_path, split="test+validation")) == 6
     assert [u.partition("%23")[0] for u in uris(tmp_path, split="test")] == [first("test", count=1)] * 2
-    with pytest.raises(CatalogError, match="has no 'train' for data.split=train; it has test, validation, all"):
+    with pytest.raises(
+        CatalogError, match="has no 'train' for data.split=train; it has test, validation, all"
+    ):
         uris(tmp_path, split="train")
     assert len(uris(tmp_path, scored="validation")) == 6
     data = MoviESet(spec(scored="validation"), str(tmp_path))
@@ -100,7 +102,9 @@ def test_bad_shards_and_examples_are_rejected_by_name(tmp_path):
     def uri(number, example):
         return f"{first('test', number, 7)}%23{starts[number][example] if number < 4 else 0}"
 
-    rejects = {uri_of(o.video) if "~~" not in o.video else o.video: o for o in outcomes if isinstance(o, Rejected)}
+    rejects = {
+        uri_of(o.video) if "~~" not in o.video else o.video: o for o in outcomes if isinstance(o, Rejected)
+    }
     by_class = sorted((o.error_class, o.message.partition(": ")[2]) for o in rejects.values())
     assert [row["uri"] for row in rows] == [uri(0, 0), uri(1, 0), uri(2, 0)]
     assert [name for name, _ in by_class] == [

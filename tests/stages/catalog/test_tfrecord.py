@@ -100,7 +100,12 @@ def google_example():
     message("BytesList", ("value", 12, True))
     message("FloatList", ("value", 2, True))
     message("Int64List", ("value", 3, True))
-    message("Feature", ("bytes_list", ".t.BytesList", 0), ("float_list", ".t.FloatList", 0), ("int64_list", ".t.Int64List", 0))
+    message(
+        "Feature",
+        ("bytes_list", ".t.BytesList", 0),
+        ("float_list", ".t.FloatList", 0),
+        ("int64_list", ".t.Int64List", 0),
+    )
     features = message("Features", ("feature", ".t.Features.FeatureEntry", True))
     entry = message("FeatureEntry", ("key", 9, False), ("value", ".t.Feature", False), into=features)
     entry.options.map_entry = True
@@ -120,7 +125,9 @@ def test_examples_that_google_wrote():
     assert found == {"video": [b"one", b"two" * 200], "metadata/num_frames": [], "camera/positions": []}
 
 
-@pytest.mark.parametrize("data", [b"\x0a\xff", b"\x0a\x05abc", b"\x0b", b"\xff" * 11, b"\x0a\x02\x0a\x01\xff", b"\x09ab"])
+@pytest.mark.parametrize(
+    "data", [b"\x0a\xff", b"\x0a\x05abc", b"\x0b", b"\xff" * 11, b"\x0a\x02\x0a\x01\xff", b"\x09ab"]
+)
 def test_what_is_no_example(data):
     with pytest.raises(MediaError, match=f"{NAME}: the record is no tf.train.Example") as caught:
         parse_example(data, NAME)

@@ -94,7 +94,9 @@ def test_a_missing_mask(davis):
     assert wrong(root, rows["camel"]) == (
         "Annotations/480p/camel/00001.png: is missing, the mask of frame 1: add it, or leave the video out"
     )
-    np.testing.assert_array_equal(read_truth(str(root), rows["camel"], [2]).ids[0], layouts.moving(1, 3)[1][2])
+    np.testing.assert_array_equal(
+        read_truth(str(root), rows["camel"], [2]).ids[0], layouts.moving(1, 3)[1][2]
+    )
 
 
 def test_a_mask_of_no_frame(davis):
@@ -141,7 +143,14 @@ def test_a_rule_of_nobody(davis):
 
 
 def test_rotated_videos_have_upright_masks(tmp_path):
-    row = {"uri": "a.mp4", "truth": "masks:Annotations/a", "height": 20, "width": 30, "rotation": 90, "frames": 1}
+    row = {
+        "uri": "a.mp4",
+        "truth": "masks:Annotations/a",
+        "height": 20,
+        "width": 30,
+        "rotation": 90,
+        "frames": 1,
+    }
     values = np.zeros((1, 30, 20), np.uint8)
     values[0, 5] = 4
     layouts.write_masks(tmp_path / "Annotations/a", values)
@@ -255,7 +264,9 @@ def test_ytvis_that_is_gone(ytvis):
 def test_movi_e_masks_of_another_size(tmp_path):
     root = tmp_path / "root"
     rgb, ids = tfrecords.clip(0, frames=3)
-    tfrecords.write_shard(tfrecords.shard_path(root, "test", 0, 1), [tfrecords.movi_example(rgb, ids[:, :16])])
+    tfrecords.write_shard(
+        tfrecords.shard_path(root, "test", 0, 1), [tfrecords.movi_example(rgb, ids[:, :16])]
+    )
     (row,) = rows_of(tmp_path, root, kind="movi_e").values()
     assert "the mask of frame 0: has 16 x 48 pixels, the frames of" in wrong(root, row)
     assert ".tfrecord-00000-of-00001#0 32 x 48" in wrong(root, row)

@@ -108,7 +108,10 @@ def test_settings_that_decide_what_is_said():
 @pytest.mark.parametrize(
     ("breaking", "says"),
     [
-        (lambda root: (root / "train.json").unlink(), r"no JSON of the split train .*train\.json, train/train\.json"),
+        (
+            lambda root: (root / "train.json").unlink(),
+            r"no JSON of the split train .*train\.json, train/train\.json",
+        ),
         (lambda root: (root / "train.json").write_text("{"), r"train\.json: is no JSON"),
         (lambda root: (root / "train/JPEGImages").rename(root / "x"), "no folder train/JPEGImages"),
     ],
@@ -121,7 +124,9 @@ def test_missing_pieces(tmp_path, breaking, says):
 
 
 def test_unknown_splits(root):
-    with pytest.raises(CatalogError, match="'val' for data.split=train.val; it has train, valid, test, solv300"):
+    with pytest.raises(
+        CatalogError, match="'val' for data.split=train.val; it has train, valid, test, solv300"
+    ):
         uris(root, split="train+val")
     with pytest.raises(CatalogError, match="'val' for data.scored=val"):
         uris(root, scored="val")

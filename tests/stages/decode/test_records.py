@@ -23,7 +23,13 @@ def clips(tmp_path):
 def test_names():
     path = "/x/movi_e-train.tfrecord-00007-of-01024#1234"
     assert split_record(path) == (path[:-5], 1234) and file_of(path) == path[:-5]
-    for other in ("/x/a.mp4", "/x/a#1.mp4", path[:-5], "/x/a.tfrecord-1-of-2#3", "/x/a.tfrecord-00000-of-00001#b"):
+    for other in (
+        "/x/a.mp4",
+        "/x/a#1.mp4",
+        path[:-5],
+        "/x/a.tfrecord-1-of-2#3",
+        "/x/a.tfrecord-00000-of-00001#b",
+    ):
         assert split_record(other) is None and file_of(other) == other
     assert shown_name(path) == "movi_e-train.tfrecord-00007-of-01024#1234"
 
@@ -39,7 +45,9 @@ def test_frames_are_those_that_were_written(client, clips):
 
 def test_a_clock_and_a_stride(client, clips):
     paths, made, _ = clips
-    index, seconds, found, _ = collect(client, request(paths[1], stride=10, clock=12.0, geometry=Geometry("native")))
+    index, seconds, found, _ = collect(
+        client, request(paths[1], stride=10, clock=12.0, geometry=Geometry("native"))
+    )
     assert index.tolist() == [0, 10, 20]
     np.testing.assert_allclose(seconds, index / 12)
     np.testing.assert_array_equal(found, made[1][::10])
