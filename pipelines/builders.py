@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from configs.compose import recipe
 from configs.models import GivenModel, read_model
 from configs.schema import Config, geometry
 from pipelines.reasons import differences, flatten
@@ -25,6 +26,7 @@ from stages.features.stage import FeaturesStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
 from stages.stage import Stage
+from stages.tubes.export_stage import ExportStage
 
 
 def _plain(config: object, cls: type) -> object:
@@ -124,7 +126,16 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "metrics": metrics_stage,
     "summary": lambda _: SummaryStage(),
     "report": lambda _: ReportStage(),
+    "export": lambda config: ExportStage(config.tubes.export, config.tubes.export_masks),
 }
+
+
+def stage_names(config: Config) -> list[str]:
+    """The stages of the recipe, and the export if one is asked for."""
+    names = list(recipe(config.recipe).stages)
+    if config.tubes.export != "none" and "tubes" in names:
+        names.append("export")
+    return names
 
 
 def given_model(config: Config) -> GivenModel | None:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.chain import BoundStage, Chain
-from configs.compose import recipe
 from configs.schema import Config
-from pipelines.builders import BUILDERS, given_model
+from pipelines.builders import BUILDERS, given_model, stage_names
 from stages.artifacts.layout import Artifact, ShardLayout
 from stages.errors import SettingsError
 from stages.stage import FitStage, Limits, MapStage, Stage, WholeStage, WorkContext
@@ -79,7 +78,7 @@ def build(config: Config, limit: int | None = None) -> Graph:
         SettingsError: if the data's root is missing, or a relative path is used inside a Ray job.
     """
     binder = _Binder(config, limit)
-    for name in recipe(config.recipe).stages:
+    for name in stage_names(config):
         binder.bind(BUILDERS[name](config))
     return Graph(config, binder.store, tuple(binder.chain), tuple(binder.fingerprints), tuple(binder.whole))
 

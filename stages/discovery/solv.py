@@ -75,6 +75,9 @@ class SolvMethod(Method):
     """Stored versions of a frame, with token_drop=premasked; set views.masked to as many."""
     input_norm: bool = True
     """LayerNorm on the features; off for features of a few channels, whose mean and length say something."""
+    centre_features: bool = False
+    """Subtract the training set's mean token from what is grouped (not from what is reconstructed): short
+    trainings of small models collapse less."""
     projection: int = 0
     """Width between the layers of the input projection; 0: that of the features."""
     relgrid_index_bug: bool = False

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.discovery.blocks import grid as grids
+from stages.discovery.blocks.centring import Centring
 from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.mlp import InputProjection
@@ -74,6 +75,7 @@ class SolvModel(nn.Module):
         super().__init__()
         self.method, self.shape, self.encoder = method, shape, encoder
         width = method.slot_width
+        self.centring = Centring(shape.width) if method.centre_features else None
         self.input_projection = InputProjection(
             shape.width, width, hidden=method.projection, norm_in=method.input_norm
         )
@@ -116,6 +118,8 @@ class SolvModel(nn.Module):
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 2.3)."""
         tokens, kept = self._dropped(batch, draws)
+        if self.centring is not None:
+            self.centring.learn(tokens, batch.available)
         skip = self._skipped(len(tokens), progress, draws)
         found = self(tokens, batch.available, kept, skip)
         target = batch.features["base", self.method.facet][:, self.method.frames // 2]
@@ -141,7 +145,10 @@ class SolvModel(nn.Module):
     def bind(self, tokens: Tensor, kept: Tensor | None = None) -> Bound:
         """Spatial binding of every frame alone."""
         batch, frames = tokens.shape[:2]
-        projected = self.input_projection(tokens.flatten(0, 1))
+        flat_tokens = tokens.flatten(0, 1)
+        if self.centring is not None:
+            flat_tokens = self.centring(flat_tokens)
+        projected = self.input_projection(flat_tokens)
         flat = None if kept is None else kept.flatten(0, 1)
         if isinstance(self.slot_attention, InvariantSlotAttention):
             found = self.slot_attention(projected, flat)
