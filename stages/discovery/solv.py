@@ -76,8 +76,13 @@ class SolvMethod(Method):
     input_norm: bool = True
     """LayerNorm on the features; off for features of a few channels, whose mean and length say something."""
     centre_features: bool = False
-    """Subtract the training set's mean token from what is grouped (not from what is reconstructed): short
-    trainings of small models collapse less."""
+    """Subtract the training set's mean token from the features: short trainings of small models collapse
+    less."""
+    target_norm: bool = False
+    """Reconstruct features whose every token has mean 0 and deviation 1, whatever the backbone's scale."""
+    target_channels: int = 0
+    """Reconstruct only that many first channels of the features; 0: all. Features with position among them
+    are grouped by it, but need not be asked for it."""
     projection: int = 0
     """Width between the layers of the input projection; 0: that of the features."""
     relgrid_index_bug: bool = False

@@ -113,7 +113,10 @@ class SolvModel(nn.Module):
                 method.hidden,
                 method.dropout,
             )
-        self.decoder = BroadcastDecoder(width, shape.width, shape.tokens, method.decoder, method.invariant)
+        self.target_width = method.target_channels or shape.width
+        self.decoder = BroadcastDecoder(
+            width, self.target_width, shape.tokens, method.decoder, method.invariant
+        )
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 2.3)."""
@@ -122,7 +125,7 @@ class SolvModel(nn.Module):
             self.centring.learn(tokens, batch.available)
         skip = self._skipped(len(tokens), progress, draws)
         found = self(tokens, batch.available, kept, skip)
-        target = batch.features["base", self.method.facet][:, self.method.frames // 2]
+        target = self._target(batch.features["base", self.method.facet][:, self.method.frames // 2])
         loss = (found.reconstruction - target).square().mean()
         return {"loss": loss, "slots": found.merged.count.float().mean()}
 
@@ -201,6 +204,15 @@ class SolvModel(nn.Module):
         if progress.epochs > 1:
             chance = 1 - math.log(progress.epoch + 1) / math.log(progress.epochs)
         return torch.rand(batch, generator=draws) < chance
+
+    def _target(self, tokens: Tensor) -> Tensor:
+        """What is reconstructed of a centre frame's features (B, N, D)."""
+        if self.centring is not None:
+            tokens = self.centring(tokens)
+        tokens = tokens[..., : self.target_width]
+        if self.method.target_norm:
+            tokens = nn.functional.layer_norm(tokens, tokens.shape[-1:])
+        return tokens
 
     def _dropped(self, batch: Batch, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The tokens that are grouped, and their positions."""

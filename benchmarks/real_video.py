@@ -1,0 +1,120 @@
+"""SOLV on seven real sequences: features of a pretrained CNN against the same network at random, three seeds.
+
+``python benchmarks/real_video.py --data DAVIS --weights FILE --folder F`` runs `solv_davis` with
+benchmarks/real_video.yaml from the frames and from mp4 files made of them, and prints a JSON line per source,
+weights and candidate (mean and deviation over seeds, in percent), then whether the pretrained features are
+better by 10 points in both foreground protocols. About 40 minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path.insert(0, str(PROJECT))
+
+from stages.sprites.encode import write_h264  # noqa: E402
+
+GOAL = 10.0
+PROTOCOLS = ("j@davis16-oracle", "j@davis16")
+FPS = 24.0
+
+
+def main() -> int:
+    """Run all and print; exit code 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder laid out like DAVIS-2016")
+    parser.add_argument("--weights", required=True, help="of tf_mobilenetv3_small_075")
+    parser.add_argument("--folder", type=Path, required=True, help="for results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args()
+    sources = {
+        "frames": [f"data.root={args.data.absolute()}"],
+        "mp4": [f"data.root={as_mp4(args.data, args.folder / 'mp4')}", "data.kind=folder"],
+    }
+    sources["mp4"].append("data.mask_values=binary")
+    met = True
+    for source, settings in sources.items():
+        found = {
+            weights: [run(args.folder, [*settings, f"backbone.weights={weights}"], s) for s in args.seeds]
+            for weights in (args.weights, "random")
+        }
+        met = report(source, found[args.weights], found["random"]) and met
+    return 0 if met else 1
+
+
+def run(folder: Path, settings: list[str], seed: int) -> dict[str, dict[str, float]]:
+    """Values by candidate and protocol of one run; the seed is that of training and of random weights."""
+    settings = [*settings, f"store={folder / 'store'}", f"train.seed={seed}"]
+    if "backbone.weights=random" in settings:
+        settings.append(f"backbone.seed={seed}")
+    command = [
+        sys.executable,
+        str(PROJECT / "pipelines" / "run.py"),
+        "solv_davis",
+        "--runner",
+        "local",
+        "--json",
+    ]
+    command += ["--config", str(PROJECT / "benchmarks" / "real_video.yaml")]
+    for setting in settings:
+        command += ["--set", setting]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    artifact = Path(json.loads(done.stdout)["artifacts"]["metrics"])
+    files = json.loads((artifact / "_SUCCESS.json").read_text())["files"]
+    values: dict[str, dict[str, float]] = json.loads((artifact / files / "metrics.json").read_text())[
+        "values"
+    ]
+    return values
+
+
+def report(source: str, pretrained: list[Any], random: list[Any]) -> bool:
+    """Print the rows of one source; whether the method's masks reach the goal there."""
+    for name, results in (("pretrained", pretrained), ("random", random)):
+        for candidate in results[0]:
+            line = {"source": source, "weights": name, "candidate": candidate}
+            print(json.dumps(line | {p: spread(results, candidate, p) for p in PROTOCOLS}), flush=True)
+    first = next(iter(pretrained[0]))
+    gains = {p: round(average(pretrained, first, p) - average(random, first, p), 1) for p in PROTOCOLS}
+    print(json.dumps({"source": source, "pretrained over random": gains, "masks": first}), flush=True)
+    return min(gains.values()) >= GOAL
+
+
+def average(results: list[Any], candidate: str, protocol: str) -> float:
+    """Mean over seeds, in percent."""
+    return 100 * mean(result[candidate][protocol] for result in results)
+
+
+def spread(results: list[Any], candidate: str, protocol: str) -> str:
+    """Mean and deviation over seeds, in percent."""
+    values = [100 * result[candidate][protocol] for result in results]
+    return f"{mean(values):.1f} +- {stdev(values) if len(values) > 1 else 0.0:.1f}"
+
+
+def as_mp4(data: Path, folder: Path) -> Path:
+    """The sequences as H.264 files with their masks beside them, in ``folder``."""
+    for sequence in sorted((data / "JPEGImages" / "480p").iterdir()):
+        target = folder / f"{sequence.name}.mp4"
+        if target.exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        masks = data / "Annotations" / "480p" / sequence.name
+        shutil.copytree(masks, folder / "Annotations" / sequence.name, dirs_exist_ok=True)
+        frames = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(sequence.glob("*.jpg"))]
+        write_h264(target, np.stack(frames), FPS)
+    return folder.absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
