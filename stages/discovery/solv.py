@@ -63,8 +63,8 @@ class SolvMethod(Method):
     min_clusters: int = 3
     """A merging that leaves fewer slots is discarded (as the released code does; 1 never discards)."""
     start: Literal["published", "spread"] = "published"
-    """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for queries and
-    keys, with which short trainings of small models collapse less."""
+    """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for
+    queries and keys, with which short trainings of small models collapse less."""
     token_drop: TokenDrop = "after_encoder"
     """Which tokens a training step groups: a random part of the cached ones, one of the stored versions
     encoded without the others (premasked, see views.masked), one encoded on the spot (online), or all

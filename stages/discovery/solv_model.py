@@ -101,8 +101,6 @@ class SolvModel(nn.Module):
                 norm_inputs=False,
                 extra_pass=True,
             )
-        if method.start == "spread":
-            spread(self.slot_attention)
         self.temporal = None
         if method.temporal:
             self.temporal = TemporalBinder(
@@ -117,6 +115,8 @@ class SolvModel(nn.Module):
         self.decoder = BroadcastDecoder(
             width, self.target_width, shape.tokens, method.decoder, method.invariant
         )
+        if method.start == "spread":
+            spread(self.slot_attention)
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 2.3)."""

@@ -100,7 +100,7 @@ def test_another_threshold_keeps_features_and_an_option_of_segmentation_keeps_th
 
 
 def test_a_model_of_a_limited_run_does_not_stand_for_the_whole(finished):
-    folder, arguments, before = finished
+    folder, arguments, _ = finished
     other = [*arguments, "--set", f"store={folder / 'grown'}"]
     run_json(*other, "--limit", 6)
     plan = {s["kind"]: s for s in run_json(*other, "--plan")["stages"]}
@@ -148,3 +148,16 @@ def test_compare(finished):
     assert Path(result["page"]).read_text().startswith("<!doctype html>")
     assert "takes two or more runs" in run("compare", before["run"], code=2).stderr
     assert "no such run" in run("compare", "a", "b", *store, code=2).stderr
+
+
+def test_tubes_are_exported_where_asked_for(finished):
+    result = run_json(*finished[1], "--set", "tubes.export=ytvis", "--set", "tubes.export_masks=attention")
+    exported = whole.current(Path(result["artifacts"]["export"]))[0]
+    videos = json.loads((exported / "instances.json").read_text())["videos"]
+    assert len(videos) == 24
+    assert json.loads((exported / "results.json").read_text())
+    result = run_json(*finished[1], "--set", "tubes.export=png")
+    pictures = whole.current(Path(result["artifacts"]["export"]))[0]
+    assert len(list(pictures.rglob("*.png"))) == 24 * 8
+    refused = run(*finished[1], "--set", "tubes.export=png", "--set", "tubes.export_masks=soft", code=2)
+    assert "has masks of the kinds decoder, attention" in refused.stderr
