@@ -1,6 +1,6 @@
 """All benchmarks one after the other: ``make bench``, or ``python benchmarks/run_all.py [--write]``.
 
-Takes about 40 minutes on two quiet cores. ``--write`` appends every figure with date, command and machine
+Takes about 50 minutes on two quiet cores. ``--write`` appends every figure with date, command and machine
 to ``benchmarks/RESULTS.md``. Targets are ratios of one run where that is possible, and none of them is
 asserted in a test. Run it when nothing else uses the machine.
 
@@ -9,6 +9,8 @@ features_run.py     a whole `features` run over a bare loop, on both runners and
 plan.py             ``--plan`` for 100,000 catalog rows, all cached: seconds and memory
 memory.py           peak memory of a worker: a 10-minute 1080p file over a 1-minute one
 feature_store.py    five consecutive frames: bytes read over needed, time over a raw ``pread``
+training.py         SOLV at published sizes over the direct formulation; waiting for data
+scoring.py          ``@solv`` protocols at 480p: seconds a video; memory of ``jf@davis17u``
 ==================  ==========================================================================
 """
 
@@ -34,6 +36,8 @@ COMMANDS = (
     ("plan.py",),
     ("memory.py",),
     ("memory.py", "--decoder", "pyav"),
+    ("training.py",),
+    ("scoring.py",),
 )
 STORE_TARGETS = {"bytes_ratio": 1.01, "time_ratio": 1.3}
 

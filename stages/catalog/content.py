@@ -64,7 +64,7 @@ def read_folder_item(root: str, uri: str) -> Content:
         raise media_error(path, "unreadable", "is a file where a folder of images is expected")
     if (loop := _loop(root, uri)) is not None:
         raise loop
-    from stages.decode.decoders.images import list_images
+    from stages.decode.image_files import list_images
 
     total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     size = 0

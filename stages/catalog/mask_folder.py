@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from stages.catalog.ids import path_of
-from stages.decode.decoders.images import list_images
+from stages.decode.image_files import list_images
 from stages.outcome import MediaError
 
 FOLDER = "Annotations"

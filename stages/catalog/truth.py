@@ -29,7 +29,7 @@ from stages.catalog.ids import path_of
 from stages.catalog.mask_folder import masks_by_name, masks_by_order
 from stages.catalog.masks import read_ids
 from stages.catalog.table import split_truth
-from stages.decode.decoders.images import list_images
+from stages.decode.image_files import list_images
 from stages.outcome import MediaError
 
 Size = tuple[int, int]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -17,35 +15,12 @@ from stages.decode.classify import media_error, unreadable
 from stages.decode.decoders.base import Picture
 from stages.decode.demux import Tick
 from stages.decode.frames import Probe
+from stages.decode.image_files import list_images
 from stages.decode.names import shown_name
 from stages.decode.timeline import Timeline
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-"""Endings (in any case) of the files that are taken for frames."""
 IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 """What Pillow raises for broken images; an `OSError` with an ``errno`` is the system's."""
-
-
-def list_images(folder: str) -> list[str]:
-    """Names of the images directly in ``folder``, in natural order: ``2.jpg`` before ``10.jpg``.
-
-    Hidden files and everything without one of `EXTENSIONS` are left out.
-
-    Raises:
-        OSError: if the folder can't be read.
-    """
-    names = [
-        entry.name
-        for entry in Path(folder).iterdir()
-        if not entry.name.startswith(".") and entry.suffix.lower() in EXTENSIONS
-    ]
-    return sorted(names, key=_natural)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, bytes]], bytes]:
-    raw = os.fsencode(name)
-    parts = re.split(rb"(\d+)", raw)
-    return [(int(p), b"") if i % 2 else (0, p) for i, p in enumerate(parts)], raw
 
 
 class StillsDecoder(ABC):

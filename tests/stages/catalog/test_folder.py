@@ -15,7 +15,7 @@ from stages.catalog.ids import MAX_SOURCE_BYTES, path_of, source_id
 from stages.catalog.listing import identity, list_items
 from stages.catalog.spec import DataSpec
 from stages.catalog.suffixes import FRAME, OTHER, VIDEO, kind_of
-from stages.decode.decoders.images import EXTENSIONS
+from stages.decode.image_files import EXTENSIONS
 from stages.outcome import Rejected
 from tests.layouts import write_masks
 from tests.media import make_video

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.decode.decoders.images import list_images
 from stages.decode.decoders.pyav_ import clockwise
+from stages.decode.image_files import list_images
 from stages.decode.spec import Geometry
 from stages.outcome import MediaError
 from stages.stage import MemoryAttempts
