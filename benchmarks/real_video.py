@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-PROJECT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
-    sys.path.insert(0, str(PROJECT))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from stages.sprites.encode import write_h264  # noqa: E402
+from benchmarks.recipes import PROJECT, Values, average, spread, values
+from stages.sprites.encode import write_h264
 
 GOAL = 10.0
 PROTOCOLS = ("j@davis16-oracle", "j@davis16")
@@ -54,32 +51,15 @@ def main() -> int:
     return 0 if met else 1
 
 
-def run(folder: Path, settings: list[str], seed: int) -> dict[str, dict[str, float]]:
-    """Values by candidate and protocol of one run; the seed is that of training and of random weights."""
-    settings = [*settings, f"store={folder / 'store'}", f"train.seed={seed}"]
+def run(folder: Path, settings: list[str], seed: int) -> Values:
+    """Figures of one run; the seed is that of training and of random weights."""
+    settings = [*settings, f"store={folder.absolute() / 'store'}", f"train.seed={seed}"]
     if "backbone.weights=random" in settings:
         settings.append(f"backbone.seed={seed}")
-    command = [
-        sys.executable,
-        str(PROJECT / "pipelines" / "run.py"),
-        "solv_davis",
-        "--runner",
-        "local",
-        "--json",
-    ]
-    command += ["--config", str(PROJECT / "benchmarks" / "real_video.yaml")]
-    for setting in settings:
-        command += ["--set", setting]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    artifact = Path(json.loads(done.stdout)["artifacts"]["metrics"])
-    files = json.loads((artifact / "_SUCCESS.json").read_text())["files"]
-    values: dict[str, dict[str, float]] = json.loads((artifact / files / "metrics.json").read_text())[
-        "values"
-    ]
-    return values
+    return values("solv_davis", settings, "--config", str(PROJECT / "benchmarks" / "real_video.yaml"))
 
 
-def report(source: str, pretrained: list[Any], random: list[Any]) -> bool:
+def report(source: str, pretrained: list[Values], random: list[Values]) -> bool:
     """Print the rows of one source; whether the method's masks reach the goal there."""
     for name, results in (("pretrained", pretrained), ("random", random)):
         for candidate in results[0]:
@@ -89,17 +69,6 @@ def report(source: str, pretrained: list[Any], random: list[Any]) -> bool:
     gains = {p: round(average(pretrained, first, p) - average(random, first, p), 1) for p in PROTOCOLS}
     print(json.dumps({"source": source, "pretrained over random": gains, "masks": first}), flush=True)
     return min(gains.values()) >= GOAL
-
-
-def average(results: list[Any], candidate: str, protocol: str) -> float:
-    """Mean over seeds, in percent."""
-    return 100 * mean(result[candidate][protocol] for result in results)
-
-
-def spread(results: list[Any], candidate: str, protocol: str) -> str:
-    """Mean and deviation over seeds, in percent."""
-    values = [100 * result[candidate][protocol] for result in results]
-    return f"{mean(values):.1f} +- {stdev(values) if len(values) > 1 else 0.0:.1f}"
 
 
 def as_mp4(data: Path, folder: Path) -> Path:

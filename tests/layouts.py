@@ -80,6 +80,10 @@ def whole_squares(seed: int, frames: int, size: tuple[int, int] = (32, 48)) -> l
     return squares
 
 
+LETTERBOX = 16
+"""Black rows above and below in frames of `make_ytvis` with borders: whole blocks of JPEG."""
+
+
 def ytvis_json(
     videos: Mapping[str, int], size: tuple[int, int] = (32, 48), form: str = "runs", step: int = 5
 ) -> dict[str, object]:
@@ -124,6 +128,8 @@ def make_ytvis(
     form: str = "runs",
     inside: bool = False,
     pngs: Sequence[str] = (),
+    size: tuple[int, int] = (32, 48),
+    borders: Sequence[str] = (),
 ) -> Path:
     """YouTube-VIS 2019 below ``root``.
 
@@ -132,14 +138,18 @@ def make_ytvis(
         form: of masks, see `FORMS`.
         inside: the JSON lies in the folder of its split and not at the root.
         pngs: videos of train that also get a folder of PNGs.
+        size: of frames and masks.
+        borders: videos whose frames have black bars; masks are as without.
     """
     for split, videos in splits.items():
         for number, (name, frames) in enumerate(videos.items(), start=1):
-            rgb, ids = moving(number, frames)
+            rgb, ids = moving(number, frames, size)
+            if name in borders:
+                rgb[:, :LETTERBOX] = rgb[:, -LETTERBOX:] = 0
             write_jpegs(root / split / "JPEGImages" / name, rgb, step=5)
             if name in pngs and split == "train":
                 write_masks(root / split / "Annotations" / name, ids, step=5)
-        content = ytvis_json(videos, form=form)
+        content = ytvis_json(videos, size, form=form)
         if split != "train":
             content["annotations"] = None
         path = root / split / f"{split}.json" if inside else root / f"{split}.json"

@@ -34,14 +34,20 @@ def _from_runs(mask: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     for key in ("size", "counts"):
         if key not in mask:
             raise ValueError(f"a mask has no key {key!r}")
-    found = tuple(mask["size"])
-    if found != size:
+    found, counts = mask["size"], mask["counts"]
+    if not isinstance(found, list | tuple) or tuple(found) != size:
         raise ValueError(
             f"a mask has {_shown(found)} pixels, the frames have {_shown(size)} (height x width)"
         )
-    counts = mask["counts"]
-    runs = np.array(counts if isinstance(counts, list) else _uncompressed(counts), np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != size[0] * size[1]:
+    if isinstance(counts, list):
+        if not all(type(run) is int for run in counts):
+            raise ValueError("the run lengths of a mask are not whole numbers throughout")
+        runs = counts
+    elif isinstance(counts, str | bytes):
+        runs = _uncompressed(counts)
+    else:
+        raise ValueError(f"the run lengths of a mask can't be of type {type(counts).__name__}")
+    if any(run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
         raise ValueError(f"the run lengths of a mask don't add up to its {size[0]} x {size[1]} pixels")
     inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return inside.reshape(size[1], size[0]).T
@@ -89,5 +95,5 @@ def _from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> np.ndarray
     return np.asarray(found, bool)
 
 
-def _shown(size: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in size)
+def _shown(size: Any) -> str:
+    return " x ".join(str(side) for side in size) if isinstance(size, list | tuple) else repr(size)

@@ -210,6 +210,7 @@ def read_ids(
         entry = index.video(int(number))
         annotations = index.annotations(int(number))
         places = _places(entry, frames, has, name)
+        _refuse_size(entry, size, name)
         ids = np.zeros((len(frames), *size), np.uint16)
         for order, annotation in enumerate(annotations, start=1):
             _paint(ids, order, annotation, places, entry, name)
@@ -219,6 +220,16 @@ def read_ids(
     except JsonFaultError as error:
         raise MediaError("annotation", str(error)) from error
     return ids
+
+
+def _refuse_size(entry: VideoEntry, size: tuple[int, int], name: str) -> None:
+    """Polygons have no size of their own: only the video's entry tells which pixels they mean."""
+    if entry.size != size:
+        what = f"video {entry.number} has {entry.size[0]} x {entry.size[1]} pixels"
+        raise JsonFaultError(
+            f"{name}: {what}, the frames of {entry.name} {size[0]} x {size[1]} (height x width): "
+            "unpack the frames that belong to the file"
+        )
 
 
 def _places(entry: VideoEntry, frames: Sequence[str], has: Sequence[str], name: str) -> list[int]:

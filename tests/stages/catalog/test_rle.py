@@ -49,7 +49,12 @@ def test_polygons():
     [
         ({"size": [2, 3], "counts": [1, 2]}, "don't add up to its 2 x 3"),
         ({"size": [2, 3], "counts": [-1, 7]}, "don't add up"),
-        ({"size": [2, 3], "counts": [[6]]}, "don't add up"),
+        ({"size": [2, 3], "counts": [[6]]}, "not whole numbers"),
+        ({"size": [2, 3], "counts": [1.5, 4.5]}, "not whole numbers"),
+        ({"size": [2, 3], "counts": [10**30]}, "don't add up"),
+        ({"size": [2, 3], "counts": "o" * 20 + "0"}, "don't add up"),
+        ({"size": [2, 3], "counts": None}, "run lengths of a mask can't be of type NoneType"),
+        ({"size": 6, "counts": [6]}, "has 6 pixels, the frames have 2 x 3"),
         ({"size": [3, 2], "counts": [6]}, "has 3 x 2 pixels, the frames have 2 x 3"),
         ({"counts": [6]}, "no key 'size'"),
         ({"size": [2, 3]}, "no key 'counts'"),

@@ -238,6 +238,10 @@ def test_ytvis_frames_without_objects(ytvis):
             "annotation 10, frame a/00005.jpg: the run lengths of a mask don't add up",
         ),
         (lambda data, one: data["videos"].pop(0), "train.json: videos has no video 1"),
+        (
+            lambda data, one: data["videos"][0].update(height=64),
+            "train.json: video 1 has 64 x 48 pixels, the frames of a 32 x 48",
+        ),
         (lambda data, one: data["videos"][0].pop("width"), r"train.json: videos[0] has no key 'width'"),
         (lambda data, one: data["videos"][0]["file_names"].append("a/00099.jpg"), "frame a/00099.jpg, which is not in"),
         (lambda data, one: data["videos"][0]["file_names"].pop(), "no annotation for the frame a/00010.jpg"),

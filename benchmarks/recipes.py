@@ -1,0 +1,46 @@
+"""Recipes run as a user runs them, and their figures over several seeds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+Values = dict[str, dict[str, float]]
+"""Figures, as fractions, by candidate and protocol."""
+
+
+def values(recipe: str, settings: Sequence[str], *flags: str) -> Values:
+    """What one run of ``recipe`` with the given settings measures."""
+    command = [
+        sys.executable,
+        str(PROJECT / "pipelines" / "run.py"),
+        recipe,
+        "--runner",
+        "local",
+        "--json",
+        *flags,
+    ]
+    for setting in settings:
+        command += ["--set", setting]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    artifact = Path(json.loads(done.stdout)["artifacts"]["metrics"])
+    files = json.loads((artifact / "_SUCCESS.json").read_text())["files"]
+    found: Values = json.loads((artifact / files / "metrics.json").read_text())["values"]
+    return found
+
+
+def average(results: Sequence[Values], candidate: str, protocol: str) -> float:
+    """Mean over seeds, in percent."""
+    return 100 * mean(result[candidate][protocol] for result in results)
+
+
+def spread(results: Sequence[Values], candidate: str, protocol: str) -> str:
+    """Mean and sample deviation over seeds, in percent."""
+    found = [100 * result[candidate][protocol] for result in results]
+    return f"{mean(found):.1f} +- {stdev(found) if len(found) > 1 else 0.0:.1f}"
