@@ -21,7 +21,7 @@ from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
 from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import source_id
-from stages.catalog.listing import dataset_class, list_items
+from stages.catalog.listing import dataset_class, list_items, refuse_unannotated
 from stages.catalog.stage import CatalogStage
 from stages.stage import Row
 
@@ -96,6 +96,8 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     listed = list_items(catalog.data, graph.chain[0].context.data_root)
     if options.limit is not None:
         listed = listed[: options.limit]
+    if any(bound.stage.kind == "scores" for bound in graph.chain):
+        refuse_unannotated(catalog.data, graph.chain[0].context.data_root, listed)
     ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
     if record:
         _start(graph, catalog)

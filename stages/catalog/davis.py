@@ -79,15 +79,19 @@ class DavisSet(DataSet):
             raise MediaError("unreadable", f"{uri}: {what}")
 
     def truth(self, uri: str) -> str | None:
-        """``davis2016:`` or ``davis2017:`` and the uri of the sequence's folder of masks, if it has one."""
-        year = self.year()
+        """``davis2016:`` or ``davis2017:`` and the uri of the sequence's folder of masks, if it has one.
+
+        Where ``data.scored`` or ``data.annotations`` name what there has to be, a folder that is not there
+        is named too, and scoring rejects the sequence.
+        """
         name = uri.rsplit("/", 1)[-1]
         if self.spec.scored != "all" and unquote_to_bytes(name) not in self._scored:
             return None
-        for folder in self._mask_folders():
-            if Path(path_of(self.root, f"{folder}/{name}")).is_dir():
-                return f"davis{year}:{folder}/{name}"
-        return None
+        folders = [folder for folder in self._mask_folders() if Path(self.root, folder).is_dir()]
+        there = [folder for folder in folders if Path(path_of(self.root, f"{folder}/{name}")).is_dir()]
+        required = self.spec.scored != "all" or self.spec.annotations != "auto"
+        chosen = there or (folders if required else [])
+        return f"davis{self.year()}:{chosen[0]}/{name}" if chosen else None
 
     def year(self) -> Year:
         """The year as configured, or as the lists and folders under the root tell it.

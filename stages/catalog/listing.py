@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from stages.catalog.dataset import DataSet
+from stages.catalog.errors import CatalogError
 from stages.catalog.spec import DataSpec
 from stages.stage import Row, canonical
 
@@ -44,6 +46,21 @@ def list_items(spec: DataSpec, root: str) -> list[Row]:
         CatalogError: the root is missing, can't be read, or holds nothing of this kind.
     """
     return sorted(dataset_class(spec.kind)(spec, root).items(), key=lambda row: row["uri"])
+
+
+def refuse_unannotated(spec: DataSpec, root: str, items: Sequence[Row]) -> None:
+    """Make sure, before anything is trained, that something can be scored.
+
+    Raises:
+        CatalogError: not one of ``items`` has ground truth.
+    """
+    dataset = dataset_class(spec.kind)(spec, root)
+    if not any(dataset.truth(item["uri"]) for item in items):
+        raise CatalogError(
+            f"data.root={root}: none of the {len(items)} items listed has ground truth, so nothing can be "
+            "scored: add the annotations (docs/datasets.md says where they belong), check data.scored and "
+            "data.annotations, or use the recipe features"
+        )
 
 
 def identity(spec: DataSpec) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _list(root: str, uri: str) -> list[str]:
     try:
         found = [name for name in list_images(path_of(root, uri)) if _is_mask(name)]
     except OSError as error:
-        what = "the folder of masks can't be read: put it back, or set another data.name"
+        what = "the folder of masks can't be read: put it back, or leave the video out of data.scored"
         raise MediaError("annotation", f"{unquote(uri)}: {what}") from error
     if not found:
         raise MediaError("annotation", f"{unquote(uri)}: the folder of masks holds no PNG: copy it again")

@@ -28,6 +28,8 @@ from stages.decode.classify import media_error
 from stages.decode.names import file_of
 from stages.stage import Row
 
+FRAMES = "video"
+"""The feature of an example that holds its frames: a PNG or JPEG per frame."""
 MASKS = "segmentations"
 """The feature of an example that holds its masks: a PNG per frame, the value is the object, 0 background."""
 
@@ -174,17 +176,20 @@ def read_masks(root: str, uri: str, frames: Sequence[int]) -> list[np.ndarray]:
             the record is damaged.
     """
     path = path_of(root, uri)
-    images = tfrecord.parse_example(tfrecord.read_record(path), path).get(MASKS)
-    if images is None:
-        what = (
-            f"the example has no feature {MASKS!r}, so it can't be scored: take it out or download it again"
-        )
+    features = tfrecord.parse_example(tfrecord.read_record(path), path)
+    if MASKS not in features:
+        what = f"the example has no feature {MASKS!r}, so it can't be scored"
+        raise media_error(path, "annotation", f"{what}: take it out or download the file again")
+    images, count = features[MASKS], len(features.get(FRAMES, ()))
+    if len(images) != count:
+        what = f"the feature {MASKS!r} has {len(images)} masks for {count} frames"
+        raise media_error(path, "annotation", f"{what}: download the file again")
+    beyond = [frame for frame in frames if not 0 <= frame < count]
+    if beyond:
+        what = f"frame {beyond[0]} is not there any more, the example has {count}: run again to catalogue it"
         raise media_error(path, "annotation", what)
     found: list[np.ndarray] = []
     for frame in frames:
-        if not 0 <= frame < len(images):
-            what = f"the feature {MASKS!r} has {len(images)} masks and none for frame {frame}"
-            raise media_error(path, "annotation", f"{what}: download the file again")
         name = f"the mask of frame {frame}"
         try:
             ids, void = read_ids(BytesIO(images[frame]), name, binary=False)

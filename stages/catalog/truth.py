@@ -133,7 +133,7 @@ def _ytvis(root: str, row: Mapping[str, Any], uri: str, frames: Sequence[int], s
 def _movi_e(root: str, row: Mapping[str, Any], uri: str, frames: Sequence[int], size: Size) -> Truth:
     ids = np.empty((len(frames), *size), np.uint16)
     for t, found in enumerate(movi_e.read_masks(root, uri, frames)):
-        _check(found.shape, size, f"the mask of frame {frames[t]}", row)
+        _check(found.shape, size, f"{unquote(uri)}: the mask of frame {frames[t]}", row)
         ids[t] = found
     return Truth(ids, None)
 

@@ -90,10 +90,14 @@ class YtvisSet(DataSet):
         if video not in self._videos or video not in self._scored:
             return None
         folder = f"{split}/Annotations/{rest.removeprefix('JPEGImages/')}"
-        if self.spec.annotations in ("auto", "png") and Path(path_of(self.root, folder)).is_dir():
+        if self.spec.annotations == "auto" and Path(path_of(self.root, folder)).is_dir():
             return f"ytvis-png:{folder}"
+        if (
+            self.spec.annotations == "png"
+        ):  # a folder that is not there is named too: scoring rejects the video
+            return f"ytvis-png:{folder}" if Path(self.root, split, "Annotations").is_dir() else None
         entry = self._videos[video]
-        if self.spec.annotations == "png" or entry.number not in self._index(split).spans:
+        if entry.number not in self._index(split).spans:
             return None
         return f"ytvis:{uri_from_path(self._json(split).encode())}#{entry.number}"
 

@@ -102,8 +102,16 @@ class SolvMethod(Method):
             )
         if not 0 <= self.drop_ratio < 1:
             raise SettingsError(f"solv.drop_ratio={self.drop_ratio}: must be at least 0 and below 1")
-        if self.slots < 1:
-            raise SettingsError(f"solv.slots={self.slots}: must be at least 1")
+        for name in ("slots", "iterations", "temporal_layers", "min_clusters", "versions"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"solv.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("projection", "target_channels"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"solv.{name}={getattr(self, name)}: must be 0 or more")
+        if not 0 <= self.merge_threshold <= 2:
+            raise SettingsError(
+                f"solv.merge_threshold={self.merge_threshold}: a cosine distance lies between 0 and 2"
+            )
 
     @property
     def facets(self) -> tuple[str, ...]:

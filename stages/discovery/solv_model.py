@@ -112,6 +112,10 @@ class SolvModel(nn.Module):
                 method.dropout,
             )
         self.target_width = method.target_channels or shape.width
+        if self.target_width > shape.width:
+            raise SettingsError(
+                f"solv.target_channels={method.target_channels}: the features {method.facet} have {shape.width}"
+            )
         self.decoder = BroadcastDecoder(
             width, self.target_width, shape.tokens, method.decoder, method.invariant
         )

@@ -9,7 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stages.artifacts.layout import Artifact
+from stages.artifacts.manifest import DamagedError
 from stages.discovery.contract import FeatureShape
 from stages.features.store.shard_features import ShardFeatures
 
@@ -40,10 +43,20 @@ class CachedVideo:
     def read(
         self, start: int = 0, stop: int | None = None, facet: str = "tokens", view: str = "base"
     ) -> Tensor:
-        """Frames ``start`` to ``stop``, float32 (T, N, D), on the device."""
+        """Frames ``start`` to ``stop``, float32 (T, N, D), on the device.
+
+        Raises:
+            DamagedError: a value is no number; none is ever stored, and masks of such features look like
+            any others.
+        """
         import torch
 
         values = self._features.array(self.video, start, stop, facet, view)
+        if not np.isfinite(values).all():
+            raise DamagedError(
+                f"features of video {self.video} ({view}/{facet}) hold values that are no finite numbers, "
+                "although none are ever stored; run the recipe of the features with --verify --repair"
+            )
         return torch.from_numpy(values).to(self._device, torch.float32)
 
 

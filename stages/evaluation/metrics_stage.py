@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
+from stages.errors import SettingsError
 from stages.evaluation.scores_stage import SCORES_SCHEMA
 from stages.metrics.protocols import Score, pooled
 from stages.stage import ReduceStage, WorkContext
@@ -40,8 +41,14 @@ class MetricsStage(ReduceStage):
         return "metrics"
 
     def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
-        """See `WholeStage.make`."""
+        """See `WholeStage.make`.
+
+        Raises:
+            SettingsError: no video is left that has a score.
+        """
         rows = current_scores(Path(context.inputs["scores"]))
+        if not rows.num_rows:
+            raise _nothing_scored(Path(context.inputs["scores"]))
         whole_video = pc.is_null(rows["object"])
         pq.write_table(per_video(rows), folder / "per_video.parquet")
         pq.write_table(rows.filter(pc.invert(whole_video)), folder / "per_object.parquet")
@@ -53,6 +60,18 @@ class MetricsStage(ReduceStage):
             "values": figures(rows, self.protocols),
         }
         (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _nothing_scored(folder: Path) -> SettingsError:
+    """Why there is nothing to make a table of: how many videos ended how, and what the first one says."""
+    ledger = Ledger.load(Artifact.at(folder))
+    counts = ledger.totals()
+    first = [*ledger.with_status("rejected").to_pylist(), *ledger.with_status("skipped").to_pylist()][:1]
+    why = "".join(f"; {row['video']}: {row['message']}" for row in first)
+    return SettingsError(
+        f"no video has a score: {counts.rejected} were rejected and {counts.skipped} skipped{why}; mend what "
+        "the messages name (--explain VIDEO has them), then run again with --retry-failed"
+    )
 
 
 def current_scores(folder: Path) -> pa.Table:

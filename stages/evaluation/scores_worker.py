@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stages.evaluation.scores_stage import ScoresStage
 
 NO_TRUTH = "no ground truth"
+NO_OBJECT = "the ground truth shows no object in any of its frames"
 
 
 class ScoresWorker:
@@ -40,7 +41,10 @@ class ScoresWorker:
     def process(
         self, items: Sequence[Row], writer: ParquetShardWriter, attempts: Attempts
     ) -> Iterator[Outcome]:
-        """One outcome per video with tubes, in order. Broken annotations make rejects, missing ones skips."""
+        """One outcome per video with tubes, in order. Broken annotations make rejects, missing ones skips.
+
+        So do annotations without an object, unless a protocol has a score for that.
+        """
         for item in items:
             row = catalog_rows(self._context.inputs["catalog"], item[UPSTREAM_SHARD])[item["video"]]
             if not row["truth"]:
@@ -61,12 +65,13 @@ class ScoresWorker:
         tubes = TubeShard.open(self._context.inputs["tubes"], item[UPSTREAM_SHARD])
         truth = read_truth(self._context.data_root, row, [int(i) for i in tubes.frames(video)])
         ids, void = inside(truth, borders)
-        objects = int(np.count_nonzero(np.unique(ids)))
+        objects, rows = int(np.count_nonzero(np.unique(ids))), 0
         for candidate, labels in self._candidates(item, tubes, size, borders, objects):
             try:
                 scores = score(self._stage.spec.protocols, inner(labels, borders), ids, void, self._options)
             except ValueError as error:
                 raise MediaError("annotation", f"{row['truth']}: {error}") from error
+            rows += len(scores)
             for found in scores:
                 writer.add(
                     {
@@ -77,6 +82,8 @@ class ScoresWorker:
                         "value": float(found.value),
                     }
                 )
+        if not objects and not rows:
+            return Skipped(video, NO_OBJECT)
         return Done(video, {"objects": objects})
 
     def _candidates(

@@ -56,18 +56,23 @@ def assign(slots: Tensor, threshold: float, min_clusters: int, skip: Tensor | No
         slots: (B, K, d); no gradient passes.
         threshold: cosine distance.
         min_clusters: a result with fewer clusters is discarded (the released code: 3).
-        skip: bool (B), samples that are not merged.
+        skip: bool (B), samples that are not merged. Nor are those with a slot that is no number, so that a
+        training reports its loss instead, or that is zero and has no angle.
     """
     values = slots.detach().float().cpu().numpy()
     kept = np.arange(values.shape[1])
     rows = []
     for number, sample in enumerate(values):
-        if skip is not None and bool(skip[number]):
+        if (skip is not None and bool(skip[number])) or not _have_directions(sample):
             rows.append(kept)
             continue
         labels = cluster(sample, threshold)
         rows.append(labels if labels.max() + 1 >= min_clusters else kept)
     return torch.from_numpy(np.stack(rows)).to(slots.device)
+
+
+def _have_directions(slots: np.ndarray) -> bool:
+    return bool(np.isfinite(slots).all() and slots.any(axis=1).all())
 
 
 def merge(slots: Tensor, attention: Tensor, assignment: Tensor) -> Merged:

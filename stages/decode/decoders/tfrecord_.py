@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from io import BytesIO
 
+from stages.catalog.movi_e import FRAMES
 from stages.catalog.tfrecord import parse_example, read_record
 from stages.decode.classify import media_error
 from stages.decode.decoders.base import Picture
 from stages.decode.decoders.images import IMAGE_ERRORS, StillsDecoder, read_image
 from stages.decode.demux import Tick
-
-FRAMES = "video"
-"""The feature of an example that holds its frames: PNG or JPEG bytes, one value per frame."""
 
 
 class TFRecordDecoder(StillsDecoder):

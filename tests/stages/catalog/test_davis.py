@@ -81,6 +81,9 @@ def test_several_lists_and_which_are_scored(tmp_path):
     assert names(tmp_path, scored="val") == ["bear", "camel", "india"]
     assert truth(tmp_path, "bear", scored="val") is None
     assert truth(tmp_path, "camel", scored="val") == "davis2017:Annotations/480p/camel"
+    (tmp_path / "Annotations/480p/camel").rename(tmp_path / "camel")
+    assert truth(tmp_path, "camel") is None
+    assert truth(tmp_path, "camel", scored="val") == "davis2017:Annotations/480p/camel", "scoring rejects it"
     with pytest.raises(CatalogError, match="has no 'test' for data.scored=test; it has train, val, all"):
         names(tmp_path, scored="test")
     with pytest.raises(CatalogError, match="data.scored=val has no video among those of data.split=train"):
@@ -93,7 +96,8 @@ def test_the_annotations_to_take(tmp_path):
     found = truth(tmp_path, "india", annotations="unsupervised")
     assert found == "davis2017:Annotations_unsupervised/480p/india"
     make_sequence(tmp_path, "late")
-    assert truth(tmp_path, "late", annotations="unsupervised") is None
+    missing = truth(tmp_path, "late", annotations="unsupervised")
+    assert missing == "davis2017:Annotations_unsupervised/480p/late", "what is asked for has to be there"
     with pytest.raises(ValueError, match="data.annotations=json.*auto, unsupervised, semi"):
         DataSpec(kind="davis", annotations="json")
 

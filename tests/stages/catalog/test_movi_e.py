@@ -135,8 +135,14 @@ def test_a_changed_record_is_refused(tmp_path):
     ("features", "says"),
     [
         ({}, "has no feature 'segmentations'"),
-        ({"segmentations": [tfrecords.encoded(np.zeros((4, 4), np.uint8))]}, "1 masks and none for frame 1"),
-        ({"segmentations": [b"?", b"?"]}, "the mask of frame 0 is broken"),
+        ({"video": [b"", b""]}, "has no feature 'segmentations'"),
+        (
+            {"video": [b"", b""], "segmentations": [tfrecords.encoded(np.zeros((4, 4), np.uint8))]},
+            "has 1 masks for 2 frames",
+        ),
+        ({"video": [b"", b""], "segmentations": [b""] * 3}, "has 3 masks for 2 frames"),
+        ({"video": [b""], "segmentations": [b""]}, "frame 1 is not there any more, the example has 1"),
+        ({"video": [b"", b""], "segmentations": [b"?", b"?"]}, "the mask of frame 0 is broken"),
     ],
 )
 def test_bad_masks(tmp_path, features, says):

@@ -68,7 +68,9 @@ def test_where_ground_truth_lies(root):
     assert truth(root, "train/JPEGImages/0043f083b5") == "ytvis:train.json#1"
     assert truth(root, "train/JPEGImages/b2") == "ytvis-png:train/Annotations/b2"
     assert truth(root, "train/JPEGImages/b2", annotations="json") == "ytvis:train.json#2"
-    assert truth(root, "train/JPEGImages/0043f083b5", annotations="png") is None
+    missing = truth(root, "train/JPEGImages/0043f083b5", annotations="png")
+    assert missing == "ytvis-png:train/Annotations/0043f083b5", "scoring rejects it"
+    assert truth(root, "valid/JPEGImages/v1", annotations="png") is None
     assert truth(root, "valid/JPEGImages/v1") is truth(root, "test/JPEGImages/t1") is None
 
 

@@ -25,7 +25,11 @@ class ToyVideo:
     """A `stages.discovery.contract.VideoFeatures` in memory; ``reads`` lists what was asked for."""
 
     def __init__(
-        self, tokens: torch.Tensor, rows: int = SHAPE.rows, columns: int = SHAPE.columns, facet: str = "tokens"
+        self,
+        tokens: torch.Tensor,
+        rows: int = SHAPE.rows,
+        columns: int = SHAPE.columns,
+        facet: str = "tokens",
     ) -> None:
         self.video, self.frames = "toy", len(tokens)
         self.shape = FeatureShape(rows, columns, tokens.shape[-1])

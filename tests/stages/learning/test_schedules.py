@@ -1,6 +1,7 @@
 """Values of the schedules at their corners."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -20,9 +21,9 @@ def test_published_corners():
 def test_the_warm_up_is_linear_and_then_every_third_halves():
     steps = 2_000  # warm-up 100, thirds of 633
     rates = [warmup_exponential(step, steps) for step in range(steps)]
-    rises = [b - a for a, b in zip(rates[:100], rates[1:101], strict=True)]
+    rises = [b - a for a, b in pairwise(rates[:101])]
     assert max(rises) - min(rises) < 1e-12
-    assert all(b < a for a, b in zip(rates[100:], rates[101:], strict=False))
+    assert all(b < a for a, b in pairwise(rates[100:]))
     assert [round(rates[100 + third * 633], 12) for third in range(3)] == [1, 0.5, 0.25]
 
 

@@ -85,3 +85,10 @@ def test_gradients_pass_to_every_member_alike():
     merge(slots, torch.full((1, 3, 2), 0.5), groups).slots[0, 0].sum().backward()
     assert slots.grad is not None
     assert torch.allclose(slots.grad[0], torch.tensor([[0.5], [0.5], [0.0]]).expand(3, 4))
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), 0.0])
+def test_slots_without_a_direction_are_left_alone(spoilt):
+    slots = torch.ones(2, 3, 4)
+    slots[0, 1] = spoilt
+    assert assign(slots, 0.12, 1).tolist() == [[0, 1, 2], [0, 0, 0]]

@@ -65,9 +65,7 @@ def test_masks_compete_among_active_slots_alone():
 def test_inactive_slots_have_no_influence():
     decoder, slots, relative = made()
     other = torch.where(ACTIVE[..., None], slots, torch.full_like(slots, torch.nan)).requires_grad_()
-    for first, second in zip(
-        decoder(slots, ACTIVE, relative), decoder(other, ACTIVE, relative), strict=True
-    ):
+    for first, second in zip(decoder(slots, ACTIVE, relative), decoder(other, ACTIVE, relative), strict=True):
         assert torch.equal(first, second)
     decoder(other, ACTIVE, relative)[0].sum().backward()
     assert other.grad is not None and (other.grad[~ACTIVE] == 0).all() and (other.grad[ACTIVE] != 0).any()
