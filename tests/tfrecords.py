@@ -1,4 +1,4 @@
-"""Writing TFRecord files as MOVi-E has them; the framing and the protobuf are written out here on their own."""
+"""Writing TFRecord files as MOVi-E has them; framing and protobuf are written out here on their own."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ class DavisSet(DataSet):
             MediaError: ``annotation`` for the former, ``unreadable`` for the latter.
         """
         if not uri.startswith(f"{_IMAGES}/"):
-            what = f"masks of frames that are not there: unpack {_IMAGES}/{uri.rpartition('/')[2]} or remove them"
+            frames = f"{_IMAGES}/{uri.rpartition('/')[2]}"
+            what = f"masks of frames that are not there: unpack {frames} or remove them"
             raise MediaError("annotation", f"{uri}: {what}")
         if Path(self.root).is_dir() and not os.path.lexists(path_of(self.root, uri)):
             what = "a list names this sequence and its folder is not there: unpack it or take it off the list"

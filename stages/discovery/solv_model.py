@@ -114,7 +114,8 @@ class SolvModel(nn.Module):
         self.target_width = method.target_channels or shape.width
         if self.target_width > shape.width:
             raise SettingsError(
-                f"solv.target_channels={method.target_channels}: the features {method.facet} have {shape.width}"
+                f"solv.target_channels={method.target_channels}: "
+                f"the features {method.facet} have {shape.width} channels"
             )
         self.decoder = BroadcastDecoder(
             width, self.target_width, shape.tokens, method.decoder, method.invariant

@@ -14,6 +14,7 @@ from PIL import Image
 from stages.artifacts import whole
 from tests import cli
 from tests.layouts import LETTERBOX, expected_ytvis, make_davis, make_ytvis, write_masks, ytvis_json
+from tests.media import make_video
 from tests.test_project import HEAVY, loaded_by
 from tests.tfrecords import clip, make_movi, movi_example, shard_path, write_shard
 
@@ -357,6 +358,25 @@ def test_movi_e_of_which_a_split_is_missing(tmp_path: Path) -> None:
     make_movi(tmp_path / "MOVI", shards=1, each=1)
     said = cli.run_json(*settings("solv_movi_e", tmp_path / "MOVI"), "--plan", code=2)["error"]
     assert "has no 'train' for data.split=train+validation; it has validation, all" in said
+
+
+# folders of videos
+
+
+def test_videos_with_masks_beside_them(tmp_path: Path) -> None:
+    """Masks by order, for every frame that is sampled, here every second one."""
+    root = tmp_path / "videos"
+    for number, name in enumerate(("one", "two"), start=1):
+        make_video(root / f"{name}.mp4", frames=FRAMES, fps=10)
+        write_masks(root / "Annotations" / name, np.full((FRAMES, 48, 64), number * 60, np.uint8))
+    sampled = ["data.kind=folder", "decode.size=[48,64]", "decode.fps=5", "data.mask_values=binary"]
+    result = cli.run_json(*settings("solv_davis", root, *sampled))
+    assert totals(result, "scores") == (2, 0, 0)
+    assert result["totals"]["features"]["frames"] == 2 * FRAMES // 2
+    whole_frame = [
+        r["value"] for r in scores(result) if (r["candidate"], r["protocol"]) == ("one", "mbo@video")
+    ]
+    assert whole_frame == [1.0, 1.0]
 
 
 # all

@@ -121,9 +121,10 @@ def test_masks_without_frames_and_listed_sequences_without_a_folder_are_rejected
     (root / "JPEGImages/480p/india").rename(tmp_path / "india")
     outcomes, rows = run(tmp_path, DataSpec(kind="davis"), root)
     assert sorted(o.message for o in outcomes if isinstance(o, Rejected)) == [
-        "Annotations/480p/lost: masks of frames that are not there: unpack JPEGImages/480p/lost or remove them",
-        "JPEGImages/480p/india: a list names this sequence and its folder is not there: unpack it or take it off "
-        "the list",
+        "Annotations/480p/lost: masks of frames that are not there: unpack JPEGImages/480p/lost or remove "
+        "them",
+        "JPEGImages/480p/india: a list names this sequence and its folder is not there: unpack it or take it "
+        "off the list",
     ]
     assert [row["uri"] for row in rows] == ["JPEGImages/480p/bear", "JPEGImages/480p/camel"]
     assert "lost" not in names(root, split="train+val")

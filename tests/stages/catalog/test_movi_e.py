@@ -108,12 +108,17 @@ def test_bad_shards_and_examples_are_rejected_by_name(tmp_path):
     by_class = sorted((o.error_class, o.message.partition(": ")[2]) for o in rejects.values())
     assert [row["uri"] for row in rows] == [uri(0, 0), uri(1, 0), uri(2, 0)]
     assert [name for name, _ in by_class] == [
-        "empty_file", "no_frames", "no_video_stream", "truncated", "unreadable", "unreadable", "unreadable", "unreadable"
-    ]  # fmt: skip
+        "empty_file",
+        "no_frames",
+        "no_video_stream",
+        "truncated",
+        *["unreadable"] * 4,
+    ]
     said = " | ".join(message for _, message in by_class)
     for sentence in (
-        "has no bytes", "holds no image", "no feature 'video' (it has segmentations)", "ends within this record",
-        "is no tf.train.Example", "don't fit their checksum", "a dangling link", "this shard is missing",
+        "has no bytes", "holds no image", "no feature 'video' (it has segmentations)",
+        "ends within this record", "is no tf.train.Example", "don't fit their checksum",
+        "a dangling link", "this shard is missing",
     ):  # fmt: skip
         assert sentence in said, (sentence, said)
 

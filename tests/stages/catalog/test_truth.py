@@ -227,8 +227,8 @@ def test_ytvis_frames_without_objects(ytvis):
     ("change", "says"),
     [
         (lambda data, one: one.pop("segmentations"), "train.json: annotation 10 has no key 'segmentations'"),
-        (lambda data, one: one["segmentations"].pop(), "annotation 10 has 2 segmentations for the 3 frames of a"),
-        (lambda data, one: one.update(segmentations=None), "annotation 10 has no segmentations for the 3 frames"),
+        (lambda data, one: one["segmentations"].pop(), "10 has 2 segmentations for the 3 frames of a"),
+        (lambda data, one: one.update(segmentations=None), "10 has no segmentations for the 3 frames"),
         (
             lambda data, one: one["segmentations"][1].update(size=[16, 24]),
             "annotation 10, frame a/00005.jpg: a mask has 16 x 24 pixels, the frames have 32 x 48",
@@ -243,7 +243,10 @@ def test_ytvis_frames_without_objects(ytvis):
             "train.json: video 1 has 64 x 48 pixels, the frames of a 32 x 48",
         ),
         (lambda data, one: data["videos"][0].pop("width"), r"train.json: videos[0] has no key 'width'"),
-        (lambda data, one: data["videos"][0]["file_names"].append("a/00099.jpg"), "frame a/00099.jpg, which is not in"),
+        (
+            lambda data, one: data["videos"][0]["file_names"].append("a/00099.jpg"),
+            "frame a/00099.jpg, which is not in",
+        ),
         (lambda data, one: data["videos"][0]["file_names"].pop(), "no annotation for the frame a/00010.jpg"),
     ],
 )  # fmt: skip
