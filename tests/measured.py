@@ -1,0 +1,88 @@
+"""One small measured run for tests: annotated videos of every sort through SOLV, tubes, scores, tables and page.
+
+It takes some seconds, so a process makes it once and every test that reads it shares it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests import cli
+from tests.layouts import moving, write_masks
+
+SIZE = (32, 48)
+FRAMES = 5
+GOOD = ("a&b <i>", "late", "plain")
+"""Videos with a usable annotation: one has a name that is markup, one shows its objects late."""
+PROTOCOLS = ("miou@solv", "fgari@solv", "fgari@video", "mbo@video", "mbo@frame", "j@davis16-oracle")
+SETTINGS = (
+    "data.kind=folder", "data.name=clips", "decode.fps=all", "decode.crop=none", "decode.size=[32,48]",
+    "backbone={name: patchstats, stride: 4, facets: [tokens, rgb]}", "views.flip=0",
+    "solv={slots: 4, slot_width: 16, hidden: 16, temporal_heads: 2, temporal_layers: 1, decoder: [16]}",
+    "train={steps: 2, batch: 2}", "kmeans={facet: rgb, position: 0.3, clusters: 3}", "blocks.clusters=4",
+    f"metrics.protocols=[{','.join(PROTOCOLS)}]", "metrics.baselines=[one,blocks,kmeans]",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run: where it lies, how it was asked for, what it printed as JSON."""
+
+    data: Path
+    store: Path
+    arguments: tuple[object, ...]
+    result: dict[str, Any]
+
+    def artifact(self, kind: str) -> Path:
+        """The folder of one of the run's artifacts."""
+        return Path(self.result["artifacts"][kind])
+
+
+def write_video(path: Path, rgb: np.ndarray) -> None:
+    """uint8 (T, H, W, 3) as H.264."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"crf": "10", "threads": "1"})
+        stream.height, stream.width, stream.pix_fmt = *rgb.shape[1:3], "yuv420p"
+        for picture in rgb:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def make_data(root: Path) -> Path:
+    """Videos of two squares; `GOOD` ones with masks, others without, with broken, empty or orphaned ones."""
+    for seed, name in enumerate((*GOOD, "bare", "nothing", "other size")):
+        rgb, ids = moving(seed, FRAMES, SIZE)
+        write_video(root / f"{name}.mp4", rgb)
+        if name == "late":
+            ids[:2] = 0
+        elif name == "nothing":
+            ids[:] = 0
+        elif name == "other size":
+            ids = ids[:, ::2, ::2]
+        if name != "bare":
+            write_masks(root / "Annotations" / name, ids)
+    write_masks(root / "Annotations" / "orphan", moving(0, FRAMES, SIZE)[1])
+    return root
+
+
+def arguments(data: Path, store: Path, *more: str) -> tuple[object, ...]:
+    """The command line of such a run."""
+    settings = [*SETTINGS, f"data.root={data}", f"store={store}", *more]
+    return ("solv_ytvis", *(word for s in settings for word in ("--set", s)), "--runner", "local")
+
+
+@cache
+def measured_run(factory: pytest.TempPathFactory) -> Measured:
+    """The run, made when it is first asked for."""
+    folder = factory.mktemp("measured")
+    data, store = make_data(folder / "videos"), folder / "store"
+    asked = arguments(data, store)
+    return Measured(data, store, asked, cli.run_json(*asked, "--max-failed", 10, OMP_NUM_THREADS="1"))
