@@ -21,7 +21,6 @@ from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 from stages.learning.spec import TrainSpec
-from stages.tubes.export_stage import ExportFormat
 
 
 def option(default: Any, text: str) -> Any:
@@ -87,7 +86,7 @@ class TubesConfig:
     """What is segmented, and exported."""
 
     only_annotated: bool = option(False, "segment only videos with ground truth")
-    export: ExportFormat = option("none", "also write the tubes as ytvis (YouTube-VIS JSON) or png (DAVIS)")
+    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON) or png (DAVIS)")
     export_masks: str = option("", "kind of masks to export; default the method's own")
 
 

@@ -24,7 +24,7 @@ GOOD = ("a&b <i>", "late", "plain")
 PROTOCOLS = ("miou@solv", "fgari@solv", "fgari@video", "mbo@video", "mbo@frame", "j@davis16-oracle")
 SETTINGS = (
     "data.kind=folder", "data.name=clips", "decode.fps=all", "decode.crop=none", "decode.size=[32,48]",
-    "backbone={name: patchstats, stride: 4, facets: [tokens, rgb]}", "views.flip=0",
+    "backbone={name: patchstats, stride: 4, facets: [tokens, rgb]}",
     "solv={slots: 4, slot_width: 16, hidden: 16, temporal_heads: 2, temporal_layers: 1, decoder: [16]}",
     "train={steps: 2, batch: 2}", "kmeans={facet: rgb, position: 0.3, clusters: 3}", "blocks.clusters=4",
     f"metrics.protocols=[{','.join(PROTOCOLS)}]", "metrics.baselines=[one,blocks,kmeans]",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from stages.errors import SettingsError
 from stages.stage import ReduceStage, WorkContext
 
-ExportFormat = Literal["none", "ytvis", "png"]
+FORMATS = ("ytvis", "png")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class ExportStage(ReduceStage):
 
     kind: ClassVar[str] = "export"
 
-    form: ExportFormat
+    form: str
     masks: str = ""
 
     def __post_init__(self) -> None:
-        if self.form == "none":
-            raise SettingsError("tubes.export=none: nothing to export; ytvis or png")
+        if self.form not in FORMATS:
+            raise SettingsError(f"tubes.export={self.form}: must be none, {' or '.join(FORMATS)}")
 
     @property
     def name(self) -> str:

@@ -48,7 +48,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path):
 
 @pytest.mark.parametrize("stopped", [1, 7])
 def test_a_training_that_was_cut_short_goes_on_exactly(tmp_path, stopped):
-    """The checkpoint of step ``stopped`` is all that the second sitting has; 7 lies beyond the first epoch."""
+    """The checkpoint of step ``stopped`` is all the second sitting has; 7 lies beyond the first epoch."""
     store, spec = store_in(tmp_path, videos=2), TrainSpec(steps=12, batch=4)
     whole, _ = run(store, spec, tmp_path / "whole")
 
