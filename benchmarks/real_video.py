@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder laid out like DAVIS-2016")
     parser.add_argument("--weights", required=True, help="of tf_mobilenetv3_small_075")
     parser.add_argument("--folder", type=Path, required=True, help="for results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[20, 21, 22])
     args = parser.parse_args()
     sources = {
         "frames": [f"data.root={args.data.absolute()}"],

@@ -58,14 +58,14 @@ def write_video(path: Path, rgb: np.ndarray) -> None:
 
 def make_data(root: Path) -> Path:
     """Videos of two squares; `GOOD` ones with masks, others without, with broken, empty or orphaned ones."""
-    for seed, name in enumerate((*GOOD, "bare", "nothing", "other size")):
+    for seed, name in enumerate((*GOOD, "bare", "nothing", "other <b> size")):
         rgb, ids = moving(seed, FRAMES, SIZE)
         write_video(root / f"{name}.mp4", rgb)
         if name == "late":
             ids[:2] = 0
         elif name == "nothing":
             ids[:] = 0
-        elif name == "other size":
+        elif name == "other <b> size":
             ids = ids[:, ::2, ::2]
         if name != "bare":
             write_masks(root / "Annotations" / name, ids)
@@ -79,10 +79,13 @@ def arguments(data: Path, store: Path, *more: str) -> tuple[object, ...]:
     return ("solv_ytvis", *(word for s in settings for word in ("--set", s)), "--runner", "local")
 
 
-@cache
 def measured_run(factory: pytest.TempPathFactory) -> Measured:
     """The run, made when it is first asked for."""
-    folder = factory.mktemp("measured")
-    data, store = make_data(folder / "videos"), folder / "store"
+    return _made(factory.getbasetemp())
+
+
+@cache
+def _made(folder: Path) -> Measured:
+    data, store = make_data(folder / "measured" / "videos"), folder / "measured" / "store"
     asked = arguments(data, store)
     return Measured(data, store, asked, cli.run_json(*asked, "--max-failed", 10, OMP_NUM_THREADS="1"))

@@ -140,7 +140,11 @@ def _notes(rows: list[MetricRow], primary: str) -> Iterator[str]:
     trivial = [row for row in rows if not row.trained and not row.published]
     for row in (row for row in rows if row.trained):
         mine = row.values.get(primary)
-        better = [t.candidate for t in trivial if mine is not None and (t.values.get(primary) or 0) > mine]
+        better = [
+            t.candidate
+            for t in trivial
+            if mine is not None and (other := t.values.get(primary)) is not None and other > mine
+        ]
         if better:
             yield f"{row.candidate} is below {' and '.join(better)} in {primary}."
 

@@ -57,6 +57,8 @@ def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[
     if not ranked:
         return [(video, "", "") for video in videos[:3]]
     picked = {0: "best", len(ranked) // 2: "median", len(ranked) - 1: "worst"}
+    if len(ranked) == 1:
+        picked = {0: ""}  # nothing to compare it with
     return [(ranked[i]["video"], note, f"{primary} {ranked[i]['value']:.3f}") for i, note in picked.items()]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from stages.report.page.charts import chart
-from stages.report.page.model import Comparison, MetricRow, Overlay, Report, StageLine
+from stages.report.page.model import Comparison, MetricRow, Overlay, Report, StageLine, Values
 from stages.report.page.pictures import data_uri, overlay
 from stages.report.page.style import CSS, JS
 
@@ -23,7 +24,7 @@ def render(report: Report) -> str:
         _section("Figures", _figures(report)) if report.rows else "",
         _section("Tubes", "".join(map(_strip, report.overlays))) if report.overlays else "",
         _section("Flow", f"<div class='flow'>{''.join(map(_stage, report.stages))}</div>"),
-        _section("Training", f"<div class='charts'>{_charts(report)}</div>") if report.curves else "",
+        _section("Training", f"<div class='charts'>{charts}</div>") if (charts := _charts(report)) else "",
         _section("Videos", _videos(report)) if report.videos else "",
         _section(f"Rejects ({len(report.rejects)})", _rejects(report)),
         _section("How it was made", _origin(report)),
@@ -38,7 +39,7 @@ def render_comparison(comparison: Comparison) -> str:
     for row in comparison.rows:
         cells = [f"<td>{escape(row.candidate)}</td>", f"<td>{row.runs}</td>"]
         for name in names:
-            value, spread = row.values.get(name), row.spread.get(name)
+            value, spread = _finite(row.values, name), _finite(row.spread, name)
             more = "" if spread is None else f" <span class='soft'>± {100 * spread:.1f}</span>"
             cells.append(_number(value, more))
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -78,6 +79,12 @@ def _table(columns: Sequence[str], rows: Iterable[str], titles: dict[str, str] |
     )
 
 
+def _finite(values: Values, name: str) -> float | None:
+    """A figure that can be shown; what is no number is as good as missing."""
+    value = values.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _number(value: float | None, more: str = "") -> str:
     if value is None:
         return "<td data-value=''>–</td>"
@@ -92,7 +99,7 @@ def _figures(report: Report) -> str:
         kind = "own" if row.trained else "published" if row.published else ""
         source = f" <span class='soft'>({escape(row.source)})</span>" if row.source else ""
         cells = [f"<td>{escape(row.candidate)}{source}</td>"]
-        cells += [_number(row.values.get(name), _below(row, name, trivial)) for name in names]
+        cells += [_number(_finite(row.values, name), _below(row, name, trivial)) for name in names]
         rows.append(f"<tr class='{kind}'>{''.join(cells)}</tr>")
     legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.protocols)
     more = f"<details><summary>What the protocols count</summary><dl>{legend}</dl></details>"
@@ -101,10 +108,10 @@ def _figures(report: Report) -> str:
 
 def _below(row: MetricRow, name: str, trivial: Sequence[MetricRow]) -> str:
     """The mark of a trained row that a trivial one beats."""
-    value = row.values.get(name)
+    value = _finite(row.values, name)
     if not row.trained or value is None:
         return ""
-    better = [t for t in trivial if (other := t.values.get(name)) is not None and other > value]
+    better = [t for t in trivial if (other := _finite(t.values, name)) is not None and other > value]
     if not better:
         return ""
     best = max(better, key=lambda t: t.values[name] or 0.0)
@@ -144,7 +151,8 @@ def _charts(report: Report) -> str:
 def _videos(report: Report) -> str:
     names = [name for name, _ in report.protocols]
     rows = [
-        f"<tr><td>{escape(line.video)}</td>{''.join(_number(line.values.get(name)) for name in names)}</tr>"
+        f"<tr><td>{escape(line.video)}</td>"
+        f"{''.join(_number(_finite(line.values, name)) for name in names)}</tr>"
         for line in report.videos[:MOST]
     ]
     return _capped(len(report.videos)) + _table(["video", *names], rows)
