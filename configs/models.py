@@ -42,7 +42,7 @@ def read_model(text: str) -> GivenModel:
         spec = read_stage_json(folder)
     except FormatError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
         raise SettingsError(f"model={text}: no model there (no readable stage.json in {folder})") from error
     if spec.get("kind") != "model":
         raise SettingsError(f"model={text} is an artifact of kind {spec.get('kind')}, not a model")
@@ -50,4 +50,7 @@ def read_model(text: str) -> GivenModel:
         raise SettingsError(
             f"model={text}: its training has not ended; run its recipe again to go on with it"
         )
+    missing = next((key for key in ("fingerprint", "settings", "features") if key not in spec), None)
+    if missing is not None:
+        raise SettingsError(f"model={text}: no {missing} in {folder / 'stage.json'}; train the model again")
     return GivenModel(folder, spec["fingerprint"], spec["settings"], spec["features"])

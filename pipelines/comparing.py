@@ -4,45 +4,78 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from stages.report.page.model import Comparison, ComparisonRow
-from stages.report.page.render import render_comparison
+import yaml
 
 from configs.compose import compose
 from pipelines.graph import store_folder
 from pipelines.output import Output
+from pipelines.reasons import flatten
 from pipelines.runs import runs_folder
 from stages.artifacts import atomic, whole
 from stages.artifacts.layout import read_stage_json
 from stages.errors import SettingsError
 from stages.metrics.protocols import PROTOCOLS
+from stages.report.gather import MASKS
+from stages.report.page.model import Comparison, ComparisonRow
+from stages.report.page.render import render_comparison
+
+_SHARED = ("decode", "backbone", "views", "features")
+"""Sections of settings that change the figures of every candidate, trivial ones included."""
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run's figures, by candidate and protocol, with what tells it from others."""
+    """One run's figures, by candidate and protocol, with what tells it from others.
+
+    Attributes:
+        run: its name.
+        metrics: the folder of the figures.
+        data: name of the catalog: equal names are equal data.
+        settings: the run's, by section; empty for a folder of metrics of no known run.
+        content: of ``metrics.json``.
+    """
 
     run: str
-    label: str
-    seed: int | None
-    content: dict[str, Any]
+    metrics: Path
+    data: str
+    settings: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+    def seed(self) -> object:
+        """What tells runs of equal settings apart."""
+        return self.settings["train"]["seed"] if self.settings else self.run
+
+
+@dataclass
+class _Group:
+    """A candidate in runs that differ in the seed of the training alone: figures by seed."""
+
+    name: str
+    settings: dict[str, Any]
+    figures: dict[object, dict[str, float]] = field(default_factory=dict)
 
 
 def compare(args: argparse.Namespace, output: Output) -> int:
     """Print the table, write the page into the store, and say where.
 
     Raises:
-        SettingsError: a run is not there, or measured nothing.
+        SettingsError: a run is not there, or measured nothing, or they measured different data.
     """
     store = store_folder(compose("features", args.config, args.set))
     measured = [_measured(store, run) for run in args.runs]
+    _refuse_other_data(measured)
     protocols = list(dict.fromkeys(name for m in measured for name in m.content["protocols"]))
-    rows = _rows(measured, protocols)
+    rows, notes = _rows(measured, protocols), list(_notes(measured, protocols))
     output.table(["candidate", "runs", *protocols], [_cells(row, protocols) for row in rows])
+    for note in notes:
+        output.say(note)
     names = [m.run for m in measured]
     page = store / "compare" / f"{'+'.join(n.rsplit('-', 1)[-1] for n in names)[:80]}.html"
     comparison = Comparison(
@@ -50,10 +83,11 @@ def compare(args: argparse.Namespace, output: Output) -> int:
         runs=names,
         protocols=[(p, PROTOCOLS[p].help) for p in protocols],
         rows=rows,
+        notes=notes,
     )
     atomic.write_bytes(page, render_comparison(comparison).encode())
     output.say(f"page: {page}")
-    output.data({"runs": names, "page": str(page), "rows": [vars(row) for row in rows]})
+    output.data({"runs": names, "page": str(page), "rows": [vars(row) for row in rows], "notes": notes})
     return 0
 
 
@@ -62,41 +96,112 @@ def _measured(store: Path, text: str) -> Measured:
     folder = next((p for p in (runs_folder(store) / text, Path(text).expanduser()) if p.is_dir()), None)
     if folder is None:
         raise SettingsError(f"{text}: no such run in {runs_folder(store)}, and no folder of that name")
-    artifacts: dict[str, str] = {"metrics": str(folder)}
-    if (folder / "status.json").is_file():
-        artifacts = json.loads((folder / "status.json").read_text()).get("artifacts", {})
-    found = whole.current(Path(artifacts["metrics"])) if "metrics" in artifacts else None
-    if found is None:
+    folder = folder.absolute()
+    recorded = (folder / "status.json").is_file()
+    metrics = _metrics_of(folder) if recorded else folder
+    run = folder if recorded else _run_of(folder)
+    found = None if metrics is None else whole.current(metrics)
+    if metrics is None or found is None or not (found[0] / "metrics.json").is_file():
         raise SettingsError(
             f"{text} has no metrics: compare runs of recipes that measure, such as solv_davis"
         )
-    label, seed = "", None
-    if "model" in artifacts:
-        spec = read_stage_json(Path(artifacts["model"]))
-        label, seed = spec["settings"]["method"]["name"], spec["identity"]["fields"]["train"]["seed"]
-    return Measured(folder.name, label, seed, json.loads((found[0] / "metrics.json").read_text()))
+    settings = {} if run is None else yaml.safe_load((run / "config.yaml").read_text())
+    content = json.loads((found[0] / "metrics.json").read_text())
+    return Measured(folder.name, metrics, read_stage_json(metrics)["inputs"][0], settings, content)
 
 
-def _rows(measured: list[Measured], protocols: list[str]) -> list[ComparisonRow]:
-    """One row per method (or trivial row) and candidate: mean and sample deviation over its runs."""
-    groups: dict[str, list[dict[str, float | None]]] = {}
+def _metrics_of(run: Path) -> Path | None:
+    """The folder of metrics that a run's record names, if it made some."""
+    try:
+        found = json.loads((run / "status.json").read_text()).get("artifacts", {}).get("metrics")
+    except (OSError, ValueError):
+        return None
+    return None if found is None else Path(found)
+
+
+def _run_of(metrics: Path) -> Path | None:
+    """The latest run in its store that made a folder of metrics, or found it made."""
+    runs = sorted(runs_folder(metrics.parent.parent).glob("*/status.json"), reverse=True)
+    return next((path.parent for path in runs if _metrics_of(path.parent) == metrics), None)
+
+
+def _refuse_other_data(measured: Sequence[Measured]) -> None:
+    other = next((m for m in measured if m.data != measured[0].data), None)
+    if other is not None:
+        raise SettingsError(
+            f"{measured[0].run} measured {measured[0].data} and {other.run} measured {other.data}: figures "
+            "of different data don't compare; name runs with the same data settings"
+        )
+
+
+def _notes(measured: Sequence[Measured], protocols: Sequence[str]) -> Iterator[str]:
+    """What a reader of the table has to know: runs that lack a protocol, share figures, or scored other
+    numbers of videos."""
+    for name in protocols:
+        lacking = [m.run for m in measured if name not in m.content["protocols"]]
+        if lacking:
+            yield f"{name} was not measured by {', '.join(lacking)}: its means are over the other runs."
+    counts = {m.run: m.content["videos"] for m in measured}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{run} {count}" for run, count in counts.items())
+        yield f"The runs scored different numbers of videos: {listed}."
+    seen: dict[Path, str] = {}
+    for m in measured:
+        if m.metrics in seen:
+            yield f"{m.run} and {seen[m.metrics]} have the same figures, which count once."
+        seen.setdefault(m.metrics, m.run)
+
+
+def _rows(measured: Sequence[Measured], protocols: Sequence[str]) -> list[ComparisonRow]:
+    """One row per candidate and settings: mean and sample deviation over the seeds of its trainings."""
+    groups: dict[str, _Group] = {}
     for m in measured:
         for candidate, values in m.content["values"].items():
-            own = candidate in ("decoder", "attention", "cluster")
-            groups.setdefault(f"{m.label or 'method'} · {candidate}" if own else candidate, []).append(values)
+            name, settings = _what(m, candidate)
+            key = json.dumps([name, settings], sort_keys=True, default=str)
+            group = groups.setdefault(key, _Group(name, settings))
+            figures = group.figures.setdefault(m.seed(), {})
+            figures.update({p: value for p, value in values.items() if value is not None})
     rows = []
-    for candidate, found in groups.items():
-        figures: dict[str, float | None] = {}
-        spread: dict[str, float | None] = {}
-        for name in protocols:
-            values = [v for f in found if (v := f.get(name)) is not None]
-            figures[name] = mean(values) if values else None
-            spread[name] = stdev(values) if len(values) > 1 else None
-        rows.append(ComparisonRow(candidate, len(found), figures, spread))
+    for group in groups.values():
+        same_name = [g.settings for g in groups.values() if g.name == group.name]
+        found = list(group.figures.values())
+        by_protocol = {p: [f[p] for f in found if p in f] for p in protocols}
+        rows.append(
+            ComparisonRow(
+                group.name + _distinction(group.settings, same_name),
+                len(found),
+                {p: mean(values) if values else None for p, values in by_protocol.items()},
+                {p: stdev(values) if len(values) > 1 else None for p, values in by_protocol.items()},
+            )
+        )
     return rows
 
 
-def _cells(row: ComparisonRow, protocols: list[str]) -> list[str]:
+def _what(m: Measured, candidate: str) -> tuple[str, dict[str, Any]]:
+    """What a candidate is called, and what its figures depend on, but for the training's seed."""
+    own = candidate in MASKS
+    if not m.settings:
+        return (f"method · {candidate}" if own else candidate), {"metrics": m.metrics.name}
+    method = m.settings["method"]["name"] if own else candidate
+    sections = [*_SHARED, method, *(["train"] if own else [])]
+    settings = flatten({name: m.settings.get(name, {}) for name in sections})
+    settings["metrics.id_gap_bug"] = m.settings["metrics"]["id_gap_bug"]
+    settings.pop("train.seed", None)
+    return (f"{method} · {candidate}" if own else candidate), settings
+
+
+def _distinction(mine: Mapping[str, Any], all_settings: Sequence[Mapping[str, Any]]) -> str:
+    """The settings in which rows of the same name differ, as `` (train.steps=4)``, or nothing."""
+    keys = sorted({key for settings in all_settings for key in settings})
+    differing = [key for key in keys if any(s.get(key) != mine.get(key) for s in all_settings)]
+    if not differing:
+        return ""
+    shown = [f"{key}={mine.get(key)}" for key in differing[:_MOST_NAMED]]
+    return f" ({', '.join(shown)}{', ...' if len(differing) > _MOST_NAMED else ''})"
+
+
+def _cells(row: ComparisonRow, protocols: Sequence[str]) -> list[str]:
     cells = [row.candidate, str(row.runs)]
     for name in protocols:
         value, spread = row.values[name], row.spread[name]

@@ -1,4 +1,4 @@
-"""One small measured run for tests: annotated videos of every sort through SOLV, tubes, scores, tables and page.
+"""One small measured run for tests: videos of every sort through SOLV, tubes, scores, tables, page.
 
 It takes some seconds, so a process makes it once and every test that reads it shares it.
 """

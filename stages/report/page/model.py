@@ -131,3 +131,4 @@ class Comparison:
     runs: Sequence[str]
     protocols: Sequence[tuple[str, str]]
     rows: Sequence[ComparisonRow]
+    notes: Sequence[str] = ()

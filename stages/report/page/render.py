@@ -45,7 +45,8 @@ def render_comparison(comparison: Comparison) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     table = _table(["candidate", "runs", *names], rows, dict(comparison.protocols))
     listed = "".join(f"<li>{escape(run)}</li>" for run in comparison.runs)
-    body = f"<h1>{escape(comparison.title)}</h1>" + _section("Figures", table)
+    notes = "".join(f"<p class='note'>{escape(note)}</p>" for note in comparison.notes)
+    body = f"<h1>{escape(comparison.title)}</h1>{notes}" + _section("Figures", table)
     body += _section("Runs", f"<ul>{listed}</ul>")
     return document(comparison.title, body)
 

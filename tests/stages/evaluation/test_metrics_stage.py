@@ -117,7 +117,7 @@ def test_an_unmeasured_primary_gives_way_to_the_first_protocol(measured: Measure
 
 
 def test_a_run_whose_videos_are_all_rejected_says_so(tmp_path: Path) -> None:
-    """Nothing is left after rejects and skips: one sentence with counts and a first reason, no empty table."""
+    """Nothing is left after rejects and skips: a sentence with counts and a reason, no empty table."""
     data = runs.make_data(tmp_path / "videos")
     for name in (*runs.GOOD, "bare"):
         (data / f"{name}.mp4").unlink()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.discovery.baselines import KMeansMethod
 from stages.discovery.registry import METHODS
 from stages.evaluation.scores_stage import SCORES_SCHEMA, ScoresStage
 from stages.evaluation.spec import MetricsSpec
@@ -17,8 +18,8 @@ def stage(spec: MetricsSpec = SPEC, *baselines: str) -> ScoresStage:
 
 
 def test_whatever_changes_a_score_changes_the_fingerprint() -> None:
-    """Protocols, the evaluator's mistake, trivial rows and their options; the same settings are a cache hit."""
-    kmeans = METHODS["kmeans"]()
+    """Protocols, the evaluator's mistake, trivial rows, their options; equal settings are a cache hit."""
+    kmeans = KMeansMethod()
     variants = [
         stage(),
         stage(dataclasses.replace(SPEC, protocols=("mbo@video", "fgari@video"))),

@@ -91,7 +91,7 @@ def test_every_good_video_has_every_candidate(rows: dict[Key, float]) -> None:
 
 
 def test_frames_without_objects_leave_only_what_a_protocol_can_say(rows: dict[Key, float]) -> None:
-    """@solv counts objects of the first frame: a video whose first frame is empty has no row there, no zero."""
+    """@solv counts objects of the first frame: a video whose first frame is empty has no row, no zero."""
     late = {p for video, _, p, _ in rows if name_of(video) == "late"}
     plain = {p for video, _, p, _ in rows if name_of(video) == "plain"}
     assert plain == set(PROTOCOLS)

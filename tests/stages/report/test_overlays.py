@@ -1,0 +1,101 @@
+"""Tubes of a real small run on their frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from stages.artifacts import whole
+from stages.report.overlays import HEIGHT, SHOWN, _nearest, overlays
+from stages.stage import WorkContext
+from stages.tubes.reader import TubeStore
+from tests.layouts import moving
+from tests.measured import FRAMES, GOOD, SIZE, Measured, measured_run
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    return measured_run(tmp_path_factory)
+
+
+@pytest.fixture
+def context(measured: Measured, tmp_path: Path) -> WorkContext:
+    inputs = {kind: str(measured.artifact(kind)) for kind in ("catalog", "tubes", "metrics")}
+    return WorkContext(str(measured.data), tmp_path, inputs=inputs)
+
+
+def test_best_median_and_worst_by_the_primary_protocol(context: WorkContext, measured: Measured) -> None:
+    drawn = overlays(context, "mbo@video")
+    found = whole.current(measured.artifact("metrics"))
+    assert found is not None
+    table = pq.read_table(found[0] / "per_video.parquet")
+    mine = pc.and_(pc.equal(table["protocol"], "mbo@video"), pc.equal(table["candidate"], "decoder"))
+    ranked = sorted(table.filter(mine).to_pylist(), key=lambda r: (-r["value"], r["video"]))
+    assert [o.note for o in drawn] == ["best", "median", "worst"]
+    assert [o.video for o in drawn] == [r["video"] for r in ranked]
+    assert [o.score for o in drawn] == [f"mbo@video {r['value']:.3f}" for r in ranked]
+
+
+def test_frames_and_tubes_belong_together(context: WorkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With labels that are others in every frame, which two steps of training don't give."""
+    truth, labels = moving(GOOD.index("plain"), FRAMES, SIZE)
+    monkeypatch.setattr(TubeStore, "label_map", lambda *_: labels)
+    pictures = {o.video: o for o in overlays(context, "mbo@video")}
+    plain = pictures["plain@mp4"]
+    assert len(plain.frames) == min(FRAMES, SHOWN)
+    assert plain.times == [f"{t / 5:.2f} s" for t in range(FRAMES)]
+    for t, (rgb, small) in enumerate(plain.frames):
+        assert rgb.shape == (HEIGHT, HEIGHT * SIZE[1] // SIZE[0], 3)
+        assert small.shape == rgb.shape[:2]
+        height = np.arange(SIZE[0]) * HEIGHT // SIZE[0] + 3
+        width = np.arange(SIZE[1]) * HEIGHT // SIZE[0] + 3
+        np.testing.assert_array_equal(small[height][:, width], labels[t])
+        seen = rgb[height][:, width].astype(int)
+        distance = [np.abs(seen - frame.astype(int)).mean() for frame in truth]
+        assert int(np.argmin(distance)) == t
+
+
+def test_a_protocol_without_figures_shows_the_first_videos(context: WorkContext) -> None:
+    drawn = overlays(context, "jf@davis17u")
+    assert [(o.note, o.score) for o in drawn] == [("", "")] * 3
+    assert [o.video for o in drawn] == sorted(o.video for o in drawn)
+
+
+def test_one_ranked_video_is_neither_best_nor_worst(
+    context: WorkContext, measured: Measured, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(measured.artifact("metrics"), tmp_path / "metrics"))
+    found = whole.current(copy)
+    assert found is not None
+    table = pq.read_table(found[0] / "per_video.parquet")
+    pq.write_table(table.filter(pc.equal(table["video"], "plain@mp4")), found[0] / "per_video.parquet")
+    inputs = {**context.inputs, "metrics": str(copy)}
+    (only,) = overlays(dataclasses.replace(context, inputs=inputs), "mbo@video")
+    assert (only.video, only.note) == ("plain@mp4", "")
+    assert only.score.startswith("mbo@video 0.")
+
+
+def test_a_video_that_can_not_be_decoded_any_more_is_left_out(
+    context: WorkContext, measured: Measured, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(measured.data, tmp_path / "videos"))
+    (data / "late.mp4").write_bytes(b"no video any more")
+    (data / "plain.mp4").unlink()
+    drawn = overlays(dataclasses.replace(context, data_root=str(data)), "mbo@video")
+    assert [o.video.startswith("a=26b") for o in drawn] == [True]
+
+
+def test_nothing_to_draw_without_tubes(context: WorkContext) -> None:
+    assert overlays(dataclasses.replace(context, inputs={}), "mbo@video") == []
+
+
+def test_a_label_map_at_another_size_keeps_its_blocks() -> None:
+    labels = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(_nearest(labels, 4, 6), np.kron(labels, np.ones((2, 2), int)))
+    np.testing.assert_array_equal(_nearest(np.kron(labels, np.ones((3, 3), int)), 2, 3), labels)
