@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from configs.compose import recipe
+from configs.compose import recipe, to_dict
 from configs.models import GivenModel, read_model
 from configs.schema import Config, geometry
 from pipelines.reasons import differences, flatten
@@ -69,13 +69,7 @@ def method_of(config: Config) -> Method:
     if name not in METHODS:
         raise SettingsError(f"method.name={name}: there is no such method; there are {', '.join(METHODS)}")
     method: Method = getattr(config, name)
-    resolved = config.backbone.resolved()
-    for facet in method.facets:
-        if facet not in resolved.facets:
-            raise SettingsError(
-                f"method {name} reads the facet {facet}: add it with --set backbone.facets="
-                f"[{','.join((*resolved.facets, facet))}]"
-            )
+    _check_facets(config, method)
     missing = [view for view in method.views if view not in config.views.names()]
     if missing and method.fits() and not config.model:
         raise SettingsError(
@@ -83,6 +77,16 @@ def method_of(config: Config) -> Method:
             "set the section views accordingly"
         )
     return method
+
+
+def _check_facets(config: Config, method: Method) -> None:
+    resolved = config.backbone.resolved()
+    for facet in method.facets:
+        if facet not in resolved.facets:
+            raise SettingsError(
+                f"method {method.name} reads the facet {facet}: add it with --set backbone.facets="
+                f"[{','.join((*resolved.facets, facet))}]"
+            )
 
 
 def train_stage(config: Config) -> TrainStage:
@@ -109,6 +113,12 @@ def scores_stage(config: Config) -> ScoresStage:
     spec = _plain(config.metrics, MetricsSpec)
     assert isinstance(spec, MetricsSpec)
     baselines = tuple(getattr(config, name) for name in spec.baselines)
+    for baseline in baselines:
+        if baseline.fits():
+            raise SettingsError(
+                f"metrics.baselines: {baseline.name} has to be trained; trivial rows need no training"
+            )
+        _check_facets(config, baseline)
     return ScoresStage(spec, baselines)
 
 
@@ -147,6 +157,7 @@ def given_model(config: Config) -> GivenModel | None:
     if not config.model:
         return None
     model = read_model(config.model)
+    _check_method(config, model)
     mine = _seen(features_stage(config).identity())
     changes = differences(_seen(model.features), mine)
     if changes:
@@ -156,6 +167,27 @@ def given_model(config: Config) -> GivenModel | None:
             "to the model, or train it on the features that you want"
         )
     return model
+
+
+def _check_method(config: Config, model: GivenModel) -> None:
+    name, theirs = config.method.name, model.settings["method"]["name"]
+    if name != theirs:
+        raise SettingsError(
+            f"model={config.model} is one of method {theirs}: leave method.name={name} to it, "
+            "or leave model out"
+        )
+    mine = to_dict(config)[name]
+    free = METHODS[name].after_training
+    changes = [
+        f"{name}.{key}={mine[key]} instead of {value}"
+        for key, value in model.settings[name].items()
+        if key in mine and key not in free and mine[key] != value
+    ]
+    if changes:
+        raise SettingsError(
+            f"model={config.model} was trained with other options ({', '.join(changes[:4])}): leave these "
+            "settings to the model, or train it with the ones that you want"
+        )
 
 
 def _seen(identity: dict[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,27 @@ def test_a_model_of_other_features_is_refused_with_what_differs(
     assert "leave these settings to the model" in text
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("method.name=kmeans", "is one of method solv: leave method.name=kmeans to it"),
+        ("solv.iterations=7", r"other options \(solv.iterations=7 instead of \d"),
+    ],
+)
+def test_a_model_of_another_method_or_options_is_refused(measured: Measured, change: str, said: str) -> None:
+    model = measured.result["artifacts"]["model"]
+    with pytest.raises(SettingsError, match=said):
+        given_model(config("segment", f"model={model}", change))
+    assert given_model(config("segment", f"model={model}", "solv.always_match=true")) is not None
+
+
+def test_trivial_rows_that_cannot_be_made_are_refused_before_the_training() -> None:
+    with pytest.raises(SettingsError, match=r"method kmeans reads the facet rgb: .* backbone.facets"):
+        builders.scores_stage(config("solv_davis", "kmeans.facet=rgb"))
+    with pytest.raises(SettingsError, match="solv has to be trained"):
+        builders.scores_stage(config("solv_davis", "metrics.baselines=[one,solv]"))
+
+
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no model there"):
         compose("segment", assignments=["data.root=/videos", f"model={tmp_path}"])
