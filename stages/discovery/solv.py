@@ -62,9 +62,10 @@ class SolvMethod(Method):
     """Cosine distance at which slots are no longer merged."""
     min_clusters: int = 3
     """A merging that leaves fewer slots is discarded (as the released code does; 1 never discards)."""
-    start: Literal["published", "spread"] = "published"
-    """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for
-    queries and keys, with which short trainings of small models collapse less."""
+    start: Literal["published", "spread", "scaled"] = "published"
+    """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for queries and
+    keys, with which short trainings of small models collapse less; ``scaled``: and linear layers that keep
+    the scale of what they are given."""
     token_drop: TokenDrop = "after_encoder"
     """Which tokens a training step groups: a random part of the cached ones, one of the stored versions
     encoded without the others (premasked, see views.masked), one encoded on the spot (online), or all

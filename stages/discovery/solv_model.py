@@ -14,7 +14,7 @@ from stages.discovery.blocks.centring import Centring
 from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.mlp import InputProjection
-from stages.discovery.blocks.slot_attention import SlotAttention, spread
+from stages.discovery.blocks.slot_attention import SlotAttention, keep_scale, spread
 from stages.discovery.blocks.temporal import TemporalBinder
 from stages.discovery.contract import Batch, FeatureShape, Progress
 from stages.discovery.solv import SolvMethod
@@ -120,7 +120,9 @@ class SolvModel(nn.Module):
         self.decoder = BroadcastDecoder(
             width, self.target_width, shape.tokens, method.decoder, method.invariant
         )
-        if method.start == "spread":
+        if method.start == "scaled":
+            keep_scale(self)
+        if method.start != "published":
             spread(self.slot_attention)
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:

@@ -6,10 +6,20 @@ from tests.cli import run, run_json
 
 SMALL = [
     "solv_ytvis",
-    *("--set", "data.kind=sprites", "--set", "data.name=sprites", "--set", "decode={size: [64, 64], crop: none}"),
+    *(
+        "--set",
+        "data.kind=sprites",
+        "--set",
+        "data.name=sprites",
+        "--set",
+        "decode={size: [64, 64], crop: none}",
+    ),
     *("--set", "data.sprites={level: L0, count: 4, frames: 4, size: [64, 64]}", "--set", "data.scored=all"),
     *("--set", "backbone={name: vit_tiny_patch16_224, weights: random}"),
-    *("--set", "solv={slots: 3, slot_width: 16, hidden: 16, temporal_heads: 2, temporal_layers: 1, decoder: [16]}"),
+    *(
+        "--set",
+        "solv={slots: 3, slot_width: 16, hidden: 16, temporal_heads: 2, temporal_layers: 1, decoder: [16]}",
+    ),
     *("--set", "train={steps: 3, batch: 2}", "--set", "metrics.protocols=[fgari@video,mbo@video]"),
     *("--runner", "local"),
 ]

@@ -205,3 +205,16 @@ def test_a_spread_start():
     weights = model.slot_attention.to_q.weight
     assert torch.equal(weights, model.slot_attention.to_k.weight)
     assert torch.allclose(weights @ weights.T, torch.eye(8), atol=1e-5)
+
+
+def test_scaled_weights_let_the_video_into_the_slots() -> None:
+    """Share of the slots' variance that comes from the video, in a fresh model."""
+
+    def share(start: str) -> float:
+        model = small(0, SHAPE, start=start)
+        tokens = noise(32, 1, SHAPE.tokens, SHAPE.width, seed=1)
+        with torch.no_grad():
+            slots = model.bind(tokens.to(next(model.parameters()).dtype)).slots[:, 0]
+        return float(slots.var(dim=0).mean() / slots.flatten(0, 1).var(dim=0).mean())
+
+    assert share("scaled") > 3 * share("spread")
