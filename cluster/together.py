@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from cluster.training import KNOWN, Problem
 from stages.stage import FitStage, WorkContext
@@ -96,14 +98,22 @@ def _member(
         backend, device = _placed(context.device, rank, workers)
         dist.init_process_group(backend, rank=rank, world_size=workers, timeout=_PATIENCE)
         stage.make(inputs, folder, dataclasses.replace(context, device=device))
-        dist.barrier()
-        dist.destroy_process_group()
+        _part(dist)
     except tuple(KNOWN.values()) as error:
         problem.tell(error)
         os._exit(_FAILED)
     except Exception:  # noqa: BLE001 - told by the parent, with its traceback
         problem.tell_bug(traceback.format_exc())
         os._exit(_FAILED)
+
+
+def _part(dist: Any) -> None:
+    """Wait for the others. One that leaves first may take its end of a connection with it, which is no harm
+    once its work is done; one that failed tells so by its exit code.
+    """
+    with contextlib.suppress(RuntimeError):
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def _placed(device: str, rank: int, workers: int) -> tuple[str, str]:
