@@ -247,7 +247,7 @@ def test_the_child_dies_with_its_parent(clean, tmp_path, kind):
         "asked = request(sys.argv[1], decoder=sys.argv[2], frames=int(sys.argv[3]), chunk=2)\n"
         "for video in client.decode([asked], MemoryAttempts()):\n"
         "    chunks = iter(video)\n"
-        "    for _ in range(5): next(chunks)\n"
+        "    for _ in range(4): next(chunks)\n"
         "    time.sleep(0.5)\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    time.sleep(3600)\n"
