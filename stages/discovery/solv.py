@@ -65,7 +65,7 @@ class SolvMethod(Method):
     start: Literal["published", "spread", "scaled"] = "published"
     """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for queries and
     keys, with which short trainings of small models collapse less; ``scaled``: and linear layers that keep
-    the scale of what they are given."""
+    the scale of what they are given, and positions in the decoder that are alike where they are near."""
     token_drop: TokenDrop = "after_encoder"
     """Which tokens a training step groups: a random part of the cached ones, one of the stored versions
     encoded without the others (premasked, see views.masked), one encoded on the spot (online), or all

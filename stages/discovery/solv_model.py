@@ -120,9 +120,17 @@ class SolvModel(nn.Module):
         self.decoder = BroadcastDecoder(
             width, self.target_width, shape.tokens, method.decoder, method.invariant
         )
-        if method.start == "scaled":
+        self._start()
+
+    def _start(self) -> None:
+        """Initial weights other than the published ones: see `SolvMethod.start`."""
+        if self.method.start == "scaled":
             keep_scale(self)
-        if method.start != "published":
+            codes = grids.waves(
+                grids.coordinates(self.shape.rows, self.shape.columns), self.method.slot_width
+            )
+            self.decoder.position_embedding.data.copy_(codes[None])
+        if self.method.start != "published":
             spread(self.slot_attention)
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
