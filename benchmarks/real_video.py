@@ -38,9 +38,12 @@ def main() -> int:
     args = parser.parse_args()
     sources = {
         "frames": [f"data.root={args.data.absolute()}"],
-        "mp4": [f"data.root={as_mp4(args.data, args.folder / 'mp4')}", "data.kind=folder"],
+        "mp4": [
+            f"data.root={as_mp4(args.data, args.folder / 'mp4')}",
+            "data.kind=folder",
+            "data.mask_values=binary",
+        ],
     }
-    sources["mp4"].append("data.mask_values=binary")
     met = True
     for source, settings in sources.items():
         found = {

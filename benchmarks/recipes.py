@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from stages.evaluation.results import read_metrics
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 Values = dict[str, dict[str, float]]
@@ -29,9 +31,10 @@ def values(recipe: str, settings: Sequence[str], *flags: str) -> Values:
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    artifact = Path(json.loads(done.stdout)["artifacts"]["metrics"])
-    files = json.loads((artifact / "_SUCCESS.json").read_text())["files"]
-    found: Values = json.loads((artifact / files / "metrics.json").read_text())["values"]
+    metrics = read_metrics(json.loads(done.stdout)["artifacts"]["metrics"])
+    if metrics is None:
+        raise SystemExit(f"the recipe {recipe} measured nothing")
+    found: Values = metrics["values"]
     return found
 
 

@@ -17,9 +17,10 @@ from pipelines.graph import store_folder
 from pipelines.output import Output
 from pipelines.reasons import flatten
 from pipelines.runs import runs_folder
-from stages.artifacts import atomic, whole
+from stages.artifacts import atomic
 from stages.artifacts.layout import read_stage_json
 from stages.errors import SettingsError
+from stages.evaluation.results import read_metrics
 from stages.metrics.protocols import PROTOCOLS
 from stages.report.gather import MASKS
 from stages.report.page.model import Comparison, ComparisonRow
@@ -100,13 +101,12 @@ def _measured(store: Path, text: str) -> Measured:
     recorded = (folder / "status.json").is_file()
     metrics = _metrics_of(folder) if recorded else folder
     run = folder if recorded else _run_of(folder)
-    found = None if metrics is None else whole.current(metrics)
-    if metrics is None or found is None or not (found[0] / "metrics.json").is_file():
+    content = None if metrics is None else read_metrics(metrics)
+    if metrics is None or content is None:
         raise SettingsError(
             f"{text} has no metrics: compare runs of recipes that measure, such as solv_davis"
         )
     settings = {} if run is None else yaml.safe_load((run / "config.yaml").read_text())
-    content = json.loads((found[0] / "metrics.json").read_text())
     return Measured(folder.name, metrics, read_stage_json(metrics)["inputs"][0], settings, content)
 
 

@@ -15,6 +15,7 @@ from configs.compose import Recipe
 from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.evaluation.results import read_metrics
 
 
 def human_bytes(count: int | None) -> str:
@@ -108,9 +109,8 @@ class Output:
 
     def metrics(self, artifacts: Mapping[str, str]) -> None:
         """The table of figures of a run that has measured something, and where its page is."""
-        found = whole.current(Path(artifacts["metrics"])) if "metrics" in artifacts else None
-        if found is not None:
-            content = json.loads((found[0] / "metrics.json").read_text())
+        content = read_metrics(artifacts["metrics"]) if "metrics" in artifacts else None
+        if content is not None:
             names = content["protocols"]
             rows = [
                 [candidate, *("-" if values[n] is None else f"{100 * values[n]:.1f}" for n in names)]

@@ -1,24 +1,20 @@
 """One small measured run for tests: videos of every sort through SOLV, tubes, scores, tables, page.
 
-It takes some seconds, so a process makes it once and every test that reads it shares it.
+It takes some seconds, so the fixture ``measured`` makes it once and every test that reads it shares it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-import pytest
-
+from stages.sprites.encode import write_h264
 from tests import cli
 from tests.layouts import moving, write_masks
 
 SIZE = (32, 48)
-FRAMES = 5
+FRAMES, FPS = 5, 5
 GOOD = ("a&b <i>", "late", "plain")
 """Videos with a usable annotation: one has a name that is markup, one shows its objects late."""
 PROTOCOLS = ("miou@solv", "fgari@solv", "fgari@video", "mbo@video", "mbo@frame", "j@davis16-oracle")
@@ -45,22 +41,12 @@ class Measured:
         return Path(self.result["artifacts"][kind])
 
 
-def write_video(path: Path, rgb: np.ndarray) -> None:
-    """uint8 (T, H, W, 3) as H.264."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=5, options={"crf": "10", "threads": "1"})
-        stream.height, stream.width, stream.pix_fmt = *rgb.shape[1:3], "yuv420p"
-        for picture in rgb:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def make_data(root: Path) -> Path:
     """Videos of two squares; `GOOD` ones with masks, others without, with broken, empty or orphaned ones."""
+    root.mkdir(parents=True)
     for seed, name in enumerate((*GOOD, "bare", "nothing", "other <b> size")):
         rgb, ids = moving(seed, FRAMES, SIZE)
-        write_video(root / f"{name}.mp4", rgb)
+        write_h264(root / f"{name}.mp4", rgb, FPS)
         if name == "late":
             ids[:2] = 0
         elif name == "nothing":
@@ -79,13 +65,8 @@ def arguments(data: Path, store: Path, *more: str) -> tuple[object, ...]:
     return ("solv_ytvis", *(word for s in settings for word in ("--set", s)), "--runner", "local")
 
 
-def measured_run(factory: pytest.TempPathFactory) -> Measured:
-    """The run, made when it is first asked for."""
-    return _made(factory.getbasetemp())
-
-
-@cache
-def _made(folder: Path) -> Measured:
-    data, store = make_data(folder / "measured" / "videos"), folder / "measured" / "store"
+def measured_run(folder: Path) -> Measured:
+    """Make the run in ``folder``."""
+    data, store = make_data(folder / "videos"), folder / "store"
     asked = arguments(data, store)
     return Measured(data, store, asked, cli.run_json(*asked, "--max-failed", 10, OMP_NUM_THREADS="1"))

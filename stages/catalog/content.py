@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 from stages.catalog.ids import path_of, uri_from_path
 from stages.catalog.tfrecord import read_record, record_bytes
 from stages.decode.classify import check_source, media_error, unreadable
+from stages.decode.image_files import list_images
 from stages.decode.names import file_of, split_record
 from stages.outcome import MediaError
 
@@ -64,8 +65,6 @@ def read_folder_item(root: str, uri: str) -> Content:
         raise media_error(path, "unreadable", "is a file where a folder of images is expected")
     if (loop := _loop(root, uri)) is not None:
         raise loop
-    from stages.decode.image_files import list_images
-
     total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     size = 0
     try:

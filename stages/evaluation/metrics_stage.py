@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.errors import SettingsError
+from stages.evaluation.results import METRICS_JSON
 from stages.evaluation.scores_stage import SCORES_SCHEMA
 from stages.metrics.protocols import Score, pooled
 from stages.stage import ReduceStage, WorkContext
@@ -59,7 +60,7 @@ class MetricsStage(ReduceStage):
             "videos": len(set(rows["video"].to_pylist())),
             "values": figures(rows, self.protocols),
         }
-        (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
+        (folder / METRICS_JSON).write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _nothing_scored(folder: Path) -> SettingsError:

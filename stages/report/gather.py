@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
+from stages.evaluation.results import read_metrics
 from stages.metrics.protocols import PROTOCOLS
 from stages.report.overlays import overlays
 from stages.report.page.model import Curve, MetricRow, RejectLine, Report, StageLine, VideoLine
@@ -43,7 +43,7 @@ def gather(context: WorkContext) -> Report:
     """The report on the artifacts in ``context.inputs`` and the run described by ``context.facts``."""
     folders = {kind: Path(folder) for kind, folder in context.inputs.items()}
     settings: dict[str, Any] = dict(context.facts.get("settings", {}))
-    metrics = _metrics(folders)
+    metrics = read_metrics(folders["metrics"]) if "metrics" in folders else None
     rows, protocols, primary = [], [], ""
     if metrics is not None:
         primary = metrics["primary"]
@@ -66,11 +66,6 @@ def gather(context: WorkContext) -> Report:
         notes=list(_notes(rows, primary)),
         videos=_videos(folders),
     )
-
-
-def _metrics(folders: Mapping[str, Path]) -> dict[str, Any] | None:
-    found = whole.current(folders["metrics"]) if "metrics" in folders else None
-    return None if found is None else json.loads((found[0] / "metrics.json").read_text())
 
 
 def _rows(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[MetricRow]:

@@ -12,12 +12,7 @@ from configs.compose import compose
 from configs.models import SECTIONS, read_model
 from stages.artifacts.layout import FormatError
 from stages.errors import SettingsError
-from tests.measured import Measured, measured_run
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
+from tests.measured import Measured
 
 
 @pytest.fixture

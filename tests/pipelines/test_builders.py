@@ -12,12 +12,7 @@ from pipelines import builders
 from pipelines.builders import BUILDERS, given_model, method_of, stage_names
 from stages.errors import SettingsError
 from stages.stage import FitStage, MapStage, ReduceStage
-from tests.measured import Measured, measured_run
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
+from tests.measured import Measured
 
 
 def config(name: str, *changes: str) -> Config:

@@ -17,7 +17,7 @@ from pipelines.runs import RunRecord
 from stages.artifacts import whole
 from stages.errors import SettingsError
 from tests import cli
-from tests.measured import PROTOCOLS, measured_run
+from tests.measured import PROTOCOLS, Measured
 
 Values = dict[str, dict[str, float | None]]
 OWN = "decoder"
@@ -166,19 +166,18 @@ def test_runs_that_are_not_there_or_measured_nothing_are_named(tmp_path: Path) -
 
 
 def test_a_real_run_by_name_by_folder_and_by_its_metrics(
-    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    measured: Measured, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Three ways to name the same figures: they are those that the run wrote, and count once."""
-    run = measured_run(tmp_path_factory)
-    name = run.result["run"]
-    ways = [name, run.store / "runs" / name, run.artifact("metrics")]
-    result = compared(run.store, *ways, capsys=capsys)
-    found = whole.current(run.artifact("metrics"))
+    name = measured.result["run"]
+    ways = [name, measured.store / "runs" / name, measured.artifact("metrics")]
+    result = compared(measured.store, *ways, capsys=capsys)
+    found = whole.current(measured.artifact("metrics"))
     assert found is not None
     written = json.loads((found[0] / "metrics.json").read_text())["values"]
     shown = {row.removeprefix("solv · "): entry["values"] for row, entry in result["rows"].items()}
     assert shown == {candidate: pytest.approx(values) for candidate, values in written.items()}
     assert {row["runs"] for row in result["rows"].values()} == {1}
-    text = cli.run("compare", *ways[:2], "--set", f"store={run.store}").stdout
+    text = cli.run("compare", *ways[:2], "--set", f"store={measured.store}").stdout
     assert all(protocol in text for protocol in PROTOCOLS)
     assert "nan" not in text.lower()

@@ -28,13 +28,8 @@ from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.layout import read_stage_json
 from stages.artifacts.manifest import DamagedError
 from stages.errors import SettingsError
-from tests.measured import Measured, measured_run
+from tests.measured import Measured
 from tests.media import make_corpus
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture

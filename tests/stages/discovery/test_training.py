@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,17 +22,9 @@ from tests.stages.discovery.making import (
     trained,
     weights,
 )  # fmt: skip
+from tests.stages.learning.making import METHOD
 
-SOLV = SolvMethod(
-    slots=3,
-    slot_width=8,
-    temporal_heads=2,
-    temporal_layers=1,
-    hidden=8,
-    decoder=(8,),
-    frames=3,
-    drop_ratio=0.5,
-)
+SOLV = replace(METHOD, merge_threshold=SolvMethod.merge_threshold)
 
 
 def test_both_fits_are_trained_and_described(tmp_path):

@@ -18,14 +18,9 @@ from stages.metrics.protocols import PROTOCOLS as ALL
 from stages.stage import WorkContext
 from tests import cli
 from tests import measured as runs
-from tests.measured import PROTOCOLS, Measured, measured_run
+from tests.measured import PROTOCOLS, Measured
 
 Scores = list[tuple[str, str, str, int | None, float]]
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -23,14 +23,9 @@ from stages.metrics.protocols import score
 from stages.outcome import Done, Rejected
 from stages.stage import UPSTREAM_SHARD, MemoryAttempts, WorkContext
 from stages.tubes.reader import TubeStore
-from tests.measured import GOOD, PROTOCOLS, Measured, measured_run
+from tests.measured import GOOD, PROTOCOLS, Measured
 
 Key = tuple[str, str, str, int | None]
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,9 @@ from stages.artifacts import whole
 from stages.report.gather import NAMES, _notes, gather
 from stages.report.page.model import MetricRow
 from stages.stage import WorkContext
-from tests.measured import GOOD, PROTOCOLS, Measured, measured_run
+from tests.measured import GOOD, PROTOCOLS, Measured
 
 SETTINGS = {"recipe": "solv_ytvis", "method": {"name": "solv"}}
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture

@@ -16,12 +16,7 @@ from stages.report.overlays import HEIGHT, SHOWN, _nearest, overlays
 from stages.stage import WorkContext
 from stages.tubes.reader import TubeStore
 from tests.layouts import moving
-from tests.measured import FRAMES, GOOD, SIZE, Measured, measured_run
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
+from tests.measured import FRAMES, GOOD, SIZE, Measured
 
 
 @pytest.fixture

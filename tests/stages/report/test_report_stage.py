@@ -12,14 +12,9 @@ import pytest
 from stages.artifacts import whole
 from stages.report.report_stage import ReportStage
 from stages.stage import WorkContext
-from tests.measured import Measured, measured_run
+from tests.measured import Measured
 
 CELL = re.compile(r"<td[^>]*>(.*?)</td>")
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

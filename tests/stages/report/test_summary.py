@@ -11,14 +11,9 @@ import pytest
 from stages.artifacts import whole
 from stages.report.summary import SummaryStage
 from stages.stage import WorkContext
-from tests.measured import GOOD, Measured, measured_run
+from tests.measured import GOOD, Measured
 
 KINDS = ("catalog", "features", "tubes", "scores")
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return measured_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
