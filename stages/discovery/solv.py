@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -62,10 +63,13 @@ class SolvMethod(Method):
     """Cosine distance at which slots are no longer merged."""
     min_clusters: int = 3
     """A merging that leaves fewer slots is discarded (as the released code does; 1 never discards)."""
-    start: Literal["published", "spread", "scaled"] = "published"
-    """Initial weights: as published, or slots of unit deviation and equal orthogonal maps for queries and
-    keys, with which short trainings of small models collapse less; ``scaled``: and linear layers that keep
-    the scale of what they are given, and positions in the decoder that are alike where they are near."""
+    start: Literal["published", "spread", "clustering"] = "published"
+    """Initial weights: as published; slots of unit deviation and equal orthogonal maps for queries and keys;
+    or slot attention as a soft clustering of the tokens, which a decoder that hardly paints learns to read.
+    The latter two are for short trainings of small models, which collapse with the published ones."""
+    encoder_rate: float = 1.0
+    """Learning rate of everything but the decoder, as a share of train.rate. With ``start=clustering`` a
+    small one keeps the fresh decoder from spoiling what the slots say."""
     token_drop: TokenDrop = "after_encoder"
     """Which tokens a training step groups: a random part of the cached ones, one of the stored versions
     encoded without the others (premasked, see views.masked), one encoded on the spot (online), or all
@@ -109,6 +113,8 @@ class SolvMethod(Method):
         for name in ("projection", "target_channels"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"solv.{name}={getattr(self, name)}: must be 0 or more")
+        if not 0 < self.encoder_rate < math.inf:
+            raise SettingsError(f"solv.encoder_rate={self.encoder_rate}: must be above 0 and finite")
         if not 0 <= self.merge_threshold <= 2:
             raise SettingsError(
                 f"solv.merge_threshold={self.merge_threshold}: a cosine distance lies between 0 and 2"

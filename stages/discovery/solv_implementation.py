@@ -32,7 +32,12 @@ class Solv:
 
     def optimiser(self, fit: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         """Adam without weight decay."""
-        return torch.optim.Adam(model.parameters(), lr=rate)
+        assert isinstance(model, SolvModel)
+        decoder = list(model.decoder.parameters())
+        painting = set(decoder)
+        others = [parameter for parameter in model.parameters() if parameter not in painting]
+        groups = [{"params": others, "lr": rate * self.method.encoder_rate}, {"params": decoder, "lr": rate}]
+        return torch.optim.Adam(groups)
 
     def schedule(self, fit: str, step: int, steps: int) -> float:
         """Linear warm-up, then exponential decay."""

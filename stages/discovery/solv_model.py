@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from stages.discovery.blocks import grid as grids
+from stages.discovery.blocks import start
 from stages.discovery.blocks.centring import Centring
 from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.mlp import InputProjection
-from stages.discovery.blocks.slot_attention import SlotAttention, keep_scale, spread
+from stages.discovery.blocks.slot_attention import SlotAttention
 from stages.discovery.blocks.temporal import TemporalBinder
 from stages.discovery.contract import Batch, FeatureShape, Progress
 from stages.discovery.solv import SolvMethod
@@ -124,14 +125,23 @@ class SolvModel(nn.Module):
 
     def _start(self) -> None:
         """Initial weights other than the published ones: see `SolvMethod.start`."""
-        if self.method.start == "scaled":
-            keep_scale(self)
-            codes = grids.waves(
-                grids.coordinates(self.shape.rows, self.shape.columns), self.method.slot_width
-            )
-            self.decoder.position_embedding.data.copy_(codes[None])
-        if self.method.start != "published":
-            spread(self.slot_attention)
+        if self.method.start == "spread":
+            start.spread(self.slot_attention)
+        elif self.method.start == "clustering":
+            start.keep_scale(self)
+            start.cluster(self.slot_attention)
+            if self.temporal is not None:
+                start.pass_through(self.temporal)
+            self._start_decoder()
+
+    def _start_decoder(self) -> None:
+        """Positions that are alike where they are near, and at first a grey picture and even masks."""
+        decoder = self.decoder
+        grid = grids.coordinates(self.shape.rows, self.shape.columns)
+        decoder.position_embedding.data.copy_(start.waves(grid, self.method.slot_width)[None])
+        decoder.last.weight.data.mul_(start.QUIET)
+        if decoder.relative_grid_linear is not None:
+            decoder.relative_grid_linear.weight.data.mul_(start.QUIET)
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 2.3)."""

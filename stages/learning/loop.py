@@ -183,7 +183,7 @@ def _step(
     _check_finite(loss.detach(), norm, batch, progress, spec, place)
     optimiser.step()
     figures = {name: value.detach() for name, value in losses.items()}
-    rate = torch.tensor(float(optimiser.param_groups[0]["lr"]), dtype=torch.float64)
+    rate = torch.tensor(max(group["lr"] for group in optimiser.param_groups), dtype=torch.float64)
     return {**figures, "rate": rate, "gradient": norm}
 
 

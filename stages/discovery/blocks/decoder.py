@@ -50,13 +50,18 @@ class BroadcastDecoder(nn.Module):
         for layer in self._linear[1:-1]:
             rows = layer(rows.relu())
         rows = rows.relu()  # (M, N, h), one row of the batch per active slot
-        last = self._linear[-1]
+        last = self.last
         logits = rows @ last.weight[-1] + last.bias[-1]
         masks = self._compete(logits, active, sample, slot)
         summed = rows.new_zeros((len(slots), *rows.shape[1:]))
         summed = summed.index_add(0, sample, rows * masks[sample, slot][..., None])
         # masks sum to 1 over slots, so the bias counts once
         return summed @ last.weight[:-1].T + last.bias[:-1], masks
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that paints: D channels, then alpha."""
+        return self._linear[-1]
 
     @property
     def _linear(self) -> list[nn.Linear]:

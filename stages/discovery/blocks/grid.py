@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -41,16 +39,3 @@ def locate(weights: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
 def relative(grid: Tensor, positions: Tensor, scales: Tensor) -> Tensor:
     """(B, K, N, 2): coordinates as seen from each slot, ``(grid - position) / (5 scale)``."""
     return (grid[:, None] - positions[:, :, None]) / (DIVISOR * scales[:, :, None])
-
-
-def waves(grid: Tensor, width: int) -> Tensor:
-    """Random codes of positions that are alike where positions are near, (N, width), of deviation about 1.
-
-    Args:
-        grid: (N, 2) in [-1, 1].
-        width: of a code.
-    """
-    turns = torch.cat([grid * (math.pi / 2 * frequency) for frequency in (1, 2, 3)], dim=-1)
-    basis = torch.cat([grid, turns.sin(), turns.cos()], dim=-1)
-    mixed: Tensor = basis @ torch.randn(basis.shape[-1], width)
-    return mixed / mixed.std()

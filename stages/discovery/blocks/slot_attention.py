@@ -156,30 +156,3 @@ class SlotAttention(nn.Module):
             slots = self.slot_norm(slots)
             over_slots, over_tokens = compete(self.to_q(slots) @ keys.mT * scale)
         return self.output_linear(slots), over_slots, over_tokens
-
-
-def spread(attention: nn.Module) -> None:
-    """Start a slot attention with learned slots as a soft clustering by angle: see `SolvMethod.start`."""
-    parameters = dict(attention.named_parameters())
-    with torch.no_grad():
-        parameters["initial.vectors"].normal_()
-        nn.init.orthogonal_(parameters["to_q.weight"])
-        parameters["to_k.weight"].copy_(parameters["to_q.weight"])
-
-
-def keep_scale(model: nn.Module) -> None:
-    """Orthogonal weights and no biases in linear layers and in what GRUs take in: what differs between
-    tokens still differs in the slots and in what is decoded from them.
-
-    With the default weights less than 1 % of the variance of fresh slots comes from the video.
-    """
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.GRUCell):
-            for gate in layer.weight_ih.data.chunk(3):
-                nn.init.orthogonal_(gate)
-        if not isinstance(layer, nn.Linear) or "self_attn" in name:
-            continue
-        before_relu = "linear1" in name or "decoder.layers" in name
-        nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu") if before_relu else 1.0)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)

@@ -17,6 +17,8 @@ from stages.features.store.samplers import Windows
         ({"drop_ratio": 1.0}, "solv.drop_ratio=1.0"),
         ({"drop_ratio": -0.1}, "solv.drop_ratio=-0.1"),
         ({"slots": 0}, "solv.slots=0"),
+        ({"encoder_rate": 0.0}, "solv.encoder_rate=0.0"),
+        ({"encoder_rate": float("nan")}, "solv.encoder_rate=nan"),
     ],
 )
 def test_options_that_can_not_be_are_named(options, said):

@@ -114,7 +114,7 @@ def test_a_short_training_learns_a_video():
     model = small(dropout=0.0, merge=False, token_drop="none").train()
     made, clip = Solv(model.method), noise(1, 1, SHAPE.tokens, SHAPE.width).expand(-1, 3, -1, -1)
     optimiser = made.optimiser("solv", model, 1e-2)
-    assert [group["weight_decay"] for group in optimiser.param_groups] == [0]
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0}
     batch = Batch({("base", "tokens"): clip}, torch.ones(1, 3, dtype=torch.bool), SHAPE)
     losses = []
     for step in range(150):
@@ -124,6 +124,18 @@ def test_a_short_training_learns_a_video():
         optimiser.step()
         losses.append(found["loss"].item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_all_but_the_decoder_may_learn_more_slowly():
+    model = small(encoder_rate=0.25)
+    optimiser = Solv(model.method).optimiser("solv", model, 1e-2)
+    rates = {parameter: group["lr"] for group in optimiser.param_groups for parameter in group["params"]}
+    wanted = {
+        name: 1e-2 if name.startswith("decoder.") else 2.5e-3
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    assert {name: rates[parameter] for name, parameter in model.named_parameters()} == wanted
 
 
 def test_a_fresh_model_and_its_schedule():

@@ -207,14 +207,25 @@ def test_a_spread_start():
     assert torch.allclose(weights @ weights.T, torch.eye(8), atol=1e-5)
 
 
-def test_scaled_weights_let_the_video_into_the_slots() -> None:
+@pytest.mark.parametrize("invariant", [False, True])
+def test_a_clustering_start_lets_the_video_into_the_slots(invariant: bool) -> None:
     """Share of the slots' variance that comes from the video, in a fresh model."""
 
     def share(start: str) -> float:
-        model = small(0, SHAPE, start=start)
+        model = small(0, SHAPE, start=start, invariant=invariant)
         tokens = noise(32, 1, SHAPE.tokens, SHAPE.width, seed=1)
         with torch.no_grad():
-            slots = model.bind(tokens.to(next(model.parameters()).dtype)).slots[:, 0]
+            slots = model.bind(tokens).slots[:, 0]
         return float(slots.var(dim=0).mean() / slots.flatten(0, 1).var(dim=0).mean())
 
-    assert share("scaled") > 3 * share("spread")
+    assert share("clustering") > 3 * share("spread")
+
+
+@pytest.mark.parametrize("options", [{}, {"invariant": False}, {"temporal": False}])
+def test_a_clustering_start_paints_next_to_nothing(options: dict[str, bool]) -> None:
+    """So that its first gradients, which are noise, don't move what the slots say."""
+    model = small(0, SHAPE, start="clustering", merge=False, **options)
+    with torch.no_grad():
+        found = model(noise(4, 3, SHAPE.tokens, SHAPE.width), torch.ones(4, 3, dtype=torch.bool))
+    assert found.reconstruction.std() < 0.25
+    assert (found.masks - 1 / model.method.slots).abs().mean() < 0.1

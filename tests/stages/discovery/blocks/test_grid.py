@@ -1,9 +1,8 @@
 """Coordinates of patches, and as slots see them."""
 
-import pytest
 import torch
 
-from stages.discovery.blocks.grid import coordinates, locate, relative, waves
+from stages.discovery.blocks.grid import coordinates, locate, relative
 from tests.stages.discovery.making_solv import noise
 
 
@@ -57,16 +56,3 @@ def test_tokens_of_one_row_give_finite_gradients():
     share = logits.softmax(dim=2)
     relative(grid, *locate(share, grid)).square().sum().backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
-
-
-def test_wave_codes_are_alike_where_positions_are_near() -> None:
-    torch.manual_seed(0)
-    grid = coordinates(8, 10)
-    codes = waves(grid, 64)
-    assert codes.shape == (80, 64)
-    assert codes.std().item() == pytest.approx(1.0, abs=1e-5)
-    apart = torch.cdist(grid, grid)
-    alike = torch.cosine_similarity(codes[:, None], codes[None], dim=-1)
-    near = (apart > 0) & (apart < 0.35)
-    assert alike[near].mean() > 0.7
-    assert alike[apart > 1.5].mean() < 0.2

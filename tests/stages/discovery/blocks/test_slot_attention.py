@@ -10,7 +10,6 @@ from stages.discovery.blocks.slot_attention import (
     SlotUpdate,
     compete,
     cut,
-    spread,
 )
 from tests.stages.discovery.making_solv import noise
 
@@ -133,11 +132,3 @@ def test_updates():
     assert torch.equal(SlotUpdate(8, 0, "residual")(gathered, slots), slots + gathered)
     update = SlotUpdate(8, 0, "gru")
     assert torch.allclose(update(gathered, slots)[1, 2], update.gru(gathered[1, 2], slots[1, 2]))
-
-
-def test_spread_queries_and_keys_keep_angles():
-    attend = made(init="learned", extra_pass=True)
-    spread(attend)
-    x = tokens()[0]
-    assert torch.allclose(attend.to_q(x) @ attend.to_k(x).T, x @ x.T, atol=1e-6)
-    assert attend.initial.vectors.std() > 0.5
