@@ -13,7 +13,6 @@ import pytest
 
 from stages.artifacts import manifest, whole
 from stages.artifacts.layout import Artifact
-from stages.discovery import device
 from stages.discovery.registry import METHODS
 from stages.discovery.solv import SolvMethod
 from stages.discovery.tubes_stage import TubesStage
@@ -103,10 +102,3 @@ def test_what_a_plan_may_know(stage: TubesStage) -> None:
     assert stage.name == "solv"
     assert stage.identity()["fields"]["method"] == stage.method.identity()
     assert stage.identity() != replace(stage, only_annotated=True).identity()
-
-
-@pytest.mark.parametrize(("there", "found"), [(True, "cuda"), (False, "cpu")])
-def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool, found: str) -> None:
-    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: there)
-    assert device.resolve_device("auto") == found
-    assert device.resolve_device("cpu") == "cpu" and device.resolve_device("cuda") == "cuda"
