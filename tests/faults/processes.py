@@ -54,6 +54,18 @@ class Run:
                 found[process.pid] = " ".join(process.cmdline())
         return found
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The driver and its descendants stand still: alive, but on a slow machine no further afterwards."""
+        family = [psutil.Process(self.process.pid), *self.children()]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def kill_tree(self) -> None:
         """SIGKILL for the driver and all its descendants at once, as when a machine goes down."""
         family = self.children()

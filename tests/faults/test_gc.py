@@ -25,11 +25,13 @@ def test_gc_waits_for_living_runs_and_removes_what_killed_ones_left(
     store = tmp_path / "store"
     with started(*command(store)) as run:
         wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
-        refused = cli.run(*command(store), "--gc", "--yes", code=2)
+        with run.paused():
+            refused = cli.run(*command(store), "--gc", "--yes", code=2)
         assert "was alive" in refused.stderr
         wait_until(
             lambda: any(".tar." in path.name for path in leftovers(store)) or run.ended, "temporary shard"
         )
+        assert not run.ended, run.output
         run.kill_tree()
     features = artifact(store, "features")
     orphan = features.shard("000003-00")  # as a kill between the renames of shard and manifest leaves it
