@@ -50,8 +50,8 @@ def main() -> int:
             line = {p: spread(untrained, candidate, p) for p in PROTOCOLS}
             print(json.dumps({"candidate": f"{candidate}, untrained", **line}), flush=True)
     masks = next(iter(first))
-    gains = {p: round(average(results, masks, p) - average(results, "blocks", p), 1) for p in PROTOCOLS}
-    print(json.dumps({f"{masks} over blocks": gains}))
+    gains = {p: average(results, masks, p) - average(results, "blocks", p) for p in PROTOCOLS}
+    print(json.dumps({f"{masks} over blocks": {p: round(gain, 2) for p, gain in gains.items()}}))
     return 0 if min(gains.values()) >= GOAL else 1
 
 
