@@ -51,8 +51,8 @@ def tube_mask(
     hidden = int(share * patches)
     if not 0 < hidden < patches:
         raise SettingsError(
-            f"a masked share of {share} hides {hidden} of a frame's {patches} patches: choose another share or"
-            " larger frames, so that some are hidden and some are seen"
+            f"a masked share of {share} hides {hidden} of a frame's {patches} patches: choose another share"
+            " or larger frames, so that some are hidden and some are seen"
         )
     ranks = torch.rand(clips, patches, generator=draws).argsort(dim=1).argsort(dim=1)
     return (ranks < hidden).repeat(1, frames)

@@ -20,7 +20,7 @@ WRAPPER = "module"
 PREFIXES = ("module.", "backbone.")
 ENCODER = "encoder."
 EXTRA = ("norm.", "fc_norm.", "head.", "decoder.", "encoder_to_decoder.", "mask_token")
-"""What checkpoints hold beside the encoder's blocks: final norms, classifiers, the decoder of pre-training."""
+"""What checkpoints hold beside the encoder's blocks: final norms, classifiers, pre-training's decoder."""
 PATCHES, POSITIONS = "patch_embed.proj.weight", "pos_embed"
 _CLOSE = 1e-4
 
@@ -68,25 +68,25 @@ def _wrapped(path: Path) -> State:
 
 def _encoder(state: State) -> State:
     """The encoder's part of a checkpoint, under the model's own names."""
-    for prefix in PREFIXES:
+    for prefix in (*PREFIXES, ENCODER):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return {k.removeprefix(ENCODER): v for k, v in state.items() if not k.removeprefix(ENCODER).startswith(EXTRA)}
+    return {name: value for name, value in state.items() if not name.startswith(EXTRA)}
 
 
 def _refuse_deep_patches(state: State, path: Path) -> None:
     weight = state.get(PATCHES)
     if weight is not None and weight.ndim == 5 and weight.shape[2] != 1:
         raise SettingsError(
-            f"weights file {path} has patches of {weight.shape[2]} frames each, as most released VideoMAE models"
-            " do, and this model has one token per patch and frame: give weights of VOL's VideoMAE, or"
-            " pre-train with pretrain_videomae"
+            f"weights file {path} has patches of {weight.shape[2]} frames each, as most released VideoMAE"
+            " models do, but here a patch is one frame deep: give weights of VOL's VideoMAE, or make some with"
+            " the recipe pretrain_videomae"
         )
 
 
 def _refuse_other_positions(found: torch.Tensor | None, model: VideoVit, path: Path) -> None:
     if found is None:
         return
-    found = found.flatten(0, -2).to(model.code)
+    found = found.squeeze(0).to(model.code)
     if found.shape != model.code.shape or not torch.allclose(found, model.code, atol=_CLOSE):
         raise SettingsError(
             f"weights file {path} was trained with another position code than the fixed one of time, row and"
