@@ -78,8 +78,8 @@ def _refuse_deep_patches(state: State, path: Path) -> None:
     if weight is not None and weight.ndim == 5 and weight.shape[2] != 1:
         raise SettingsError(
             f"weights file {path} has patches of {weight.shape[2]} frames each, as most released VideoMAE"
-            " models do, but here a patch is one frame deep: give weights of VOL's VideoMAE, or make some with"
-            " the recipe pretrain_videomae"
+            " models do, but here a patch is one frame deep: give weights of VOL's VideoMAE, or make"
+            " some with the recipe pretrain_videomae"
         )
 
 
