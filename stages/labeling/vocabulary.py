@@ -17,16 +17,18 @@ from stages.errors import SettingsError
 REST = "__background__"
 """The name at index 0 of every vocabulary: a candidate like the targets, but not one of them (VOL 1.5.6)."""
 
-BACKGROUND: tuple[str, ...] = tuple(
-    """banner, blanket, branch, bridge, building, bush, cabinet, cage, cardboard, carpet, ceiling,
+_STUFF = """
+    banner, blanket, branch, bridge, building, bush, cabinet, cage, cardboard, carpet, ceiling,
     tile ceiling, cloth, clothes, clouds, counter, cupboard, curtain, desk, dirt, door, fence, marble floor,
     stone floor, tile floor, wood floor, flower, fog, food, fruit, furniture, grass, gravel, ground, hill,
     house, leaves, light, mat, metal, mirror, moss, mountain, mud, napkin, net, paper, pavement, pillow,
     plant, plastic, platform, playingfield, river, road, rock, roof, rug, salad, sand, sea, shelf, sky,
     skyscraper, snow, solid, stairs, stone, straw, table, tent, textile, towel, tree, vegetable, brick wall,
     concrete wall, panel wall, stone wall, tile wall, wood wall, water, waterdrops, blind window, window,
-    wood""".replace("\n    ", " ").split(", ")
-)
+    wood
+"""
+
+BACKGROUND: tuple[str, ...] = tuple(name.strip() for name in _STUFF.split(","))
 """The 86 names of COCO-stuff that VOL uses (methods sheet 13)."""
 
 CLASSES = "classes"
