@@ -91,6 +91,7 @@ def fits(logits: Tensor, targets: int, threshold: float = 0.0) -> Tensor:
     """
     best = logits.argmax(dim=1)
     fitting = logits[:, 1 : targets + 1].amax(dim=1) > TEMPERATURE * threshold
+    # Of equal logits a GPU may take any for the largest, so zeros are told apart and not left to argmax.
     return fitting & (best >= 1) & (best <= targets) & _has_features(logits)
 
 
