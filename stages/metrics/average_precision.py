@@ -1,7 +1,7 @@
 """Average precision: ranked detections, matched greedily with what is annotated.
 
-`match_boxes` and `mean_ap` are VOL's mAP50 (sheet 1.6). `greedy`, `Matched` and `curve` also carry the AP of tubes
-(`stages.metrics.tube_ap`).
+`match_boxes` and `mean_ap` are VOL's mAP50 (sheet 1.6). `greedy`, `Matched` and `curve` also carry the AP of
+tubes (`stages.metrics.tube_ap`).
 """
 
 from __future__ import annotations
@@ -128,25 +128,21 @@ def match_boxes(frames: Iterable[BoxFrame]) -> Matched:
     Two pixels are added to both sides of all boxes, found and annotated (sheet 1.6). Frames without objects
     count: what is found there is wrong. So do the (0, 0, 0, 0) of absent masks.
     """
-    return Matched.joined([part for frame in frames for part in _match_frame(frame)], 1)
+    return Matched.joined([_match_frame(frame) for frame in frames], 1)
 
 
-def _match_frame(frame: BoxFrame) -> list[Matched]:
-    iou = box_iou(frame.boxes, frame.truth, TWICE)
-    parts = []
-    for c in sorted({*range(frame.scores.shape[1]), *frame.truth_classes.tolist()}):
-        objects = np.flatnonzero(frame.truth_classes == c)
-        claimed = np.zeros(0, np.int64)
-        if c < frame.scores.shape[1]:
-            claimed = np.flatnonzero(~np.isnan(frame.scores[:, c]))
-            claimed = claimed[ranked(frame.scores[claimed, c])]
-        scores = frame.scores[claimed, c] if len(claimed) else np.zeros(0)
-        hits, ignored = greedy(iou[np.ix_(claimed, objects)], (LEAST,))
-        number = np.full(len(claimed), c, np.int64)
-        parts.append(
-            Matched(number, scores, np.arange(len(claimed)), hits, ignored, np.full(len(objects), c))
-        )
-    return parts
+def _match_frame(frame: BoxFrame) -> Matched:
+    box, classes = np.nonzero(~np.isnan(frame.scores))
+    order = np.lexsort((-frame.scores[box, classes], classes))
+    box, classes = box[order], classes[order]
+    iou = box_iou(frame.boxes[box], frame.truth, TWICE)
+    hits = np.zeros((len(box), 1), bool)
+    for c in np.unique(frame.truth_classes):
+        own, objects = np.flatnonzero(classes == c), np.flatnonzero(frame.truth_classes == c)
+        hits[own] = greedy(iou[np.ix_(own, objects)], (LEAST,))[0]
+    ranks = np.arange(len(box)) - np.searchsorted(classes, classes)
+    scores = frame.scores[box, classes]
+    return Matched(classes, scores, ranks, hits, np.zeros_like(hits), frame.truth_classes)
 
 
 def class_ap(matched: Matched, classes: int) -> np.ndarray:

@@ -56,7 +56,8 @@ class BoxFrame:
     @property
     def present(self) -> np.ndarray:
         """Which found boxes are more than the (0, 0, 0, 0) of an absent mask, bool (M,)."""
-        return self.boxes.any(axis=1)
+        there: np.ndarray = np.any(self.boxes, axis=1)
+        return there
 
 
 def _boxes(name: str, given: Any) -> np.ndarray:

@@ -74,8 +74,8 @@ def tube_iou(found: Sequence[Tube], truth: Sequence[Tube]) -> np.ndarray:
         return shared
     sizes = [np.stack([tube.areas() for tube in tubes]) for tubes in (found, truth)]
     for t in range(sizes[0].shape[1]):
-        rows, columns = (np.flatnonzero(areas[:, t]) for areas in sizes)
-        if len(rows) and len(columns):
+        rows, columns = (np.flatnonzero(areas[:, t]).tolist() for areas in sizes)
+        if rows and columns:
             masks = [[found[i].masks[t] for i in rows], [truth[i].masks[t] for i in columns]]
             iou = np.asarray(coco.iou(*masks, [0] * len(columns)))
             both = sizes[0][rows, t][:, None] + sizes[1][columns, t][None, :]
@@ -122,9 +122,9 @@ def match_tubes(found: Sequence[Tube], truth: Sequence[Tube], area: Area = ALL) 
 
 
 def average_precision(matched: Matched, levels: Sequence[int] = range(len(LEVELS))) -> float | None:
-    """Mean precision at the 101 `RECALLS`, mean over ``levels`` (numbers of `LEVELS`); None without an object.
+    """Mean precision at the 101 `RECALLS`, mean over ``levels`` (numbers of `LEVELS`).
 
-    Tubes of equal score rank in the order of the videos.
+    None without an object. Tubes of equal score rank in the order of the videos.
     """
     if not len(matched.truths):
         return None
