@@ -47,14 +47,14 @@ def parse_boxes(data: bytes) -> XmlBoxes:
         XmlFaultError: it is no XML, declares a document type, or lacks an element; says which.
     """
     root = _parse(data)
-    size = _number(root, "size/height"), _number(root, "size/width")
+    size = _whole(root, "size/height"), _whole(root, "size/width")
     if min(size) < 1:
-        raise XmlFaultError(f"says that the frame has {size[0]:g} x {size[1]:g} pixels: correct it")
-    return XmlBoxes((int(size[0]), int(size[1])), tuple(_object(found) for found in root.iterfind("object")))
+        raise XmlFaultError(f"says that the frame has {size[0]} x {size[1]} pixels: correct it")
+    return XmlBoxes(size, tuple(_object(found) for found in root.iterfind("object")))
 
 
 def _object(element: Element) -> XmlObject:
-    track = -1 if element.find("trackid") is None else int(_number(element, "trackid"))
+    track = -1 if element.find("trackid") is None else _whole(element, "trackid")
     x1, y1, x2, y2 = (_number(element, f"bndbox/{side}") for side in _SIDES)
     if x2 < x1 or y2 < y1:
         raise XmlFaultError(f"has a box that ends before it begins ({x1:g} {y1:g} {x2:g} {y2:g}): correct it")
@@ -88,6 +88,15 @@ def _text(element: Element, path: str) -> str:
     return text
 
 
+def _whole(element: Element, path: str) -> int:
+    value = _number(element, path)
+    if value != int(value):
+        raise XmlFaultError(
+            f"has <{path}> {value:g} in <{element.tag}>, which is no whole number: correct it"
+        )
+    return int(value)
+
+
 def _number(element: Element, path: str) -> float:
     text = _text(element, path)
     try:
@@ -95,5 +104,5 @@ def _number(element: Element, path: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise XmlFaultError(f"has <{path}>{text}</...> in <{element.tag}>, which is no number: correct it")
+        raise XmlFaultError(f"has <{path}> {text} in <{element.tag}>, which is no number: correct it")
     return value

@@ -1,7 +1,7 @@
 """``data.kind=imagenet_vid``: ImageNet-VID (ILSVRC 2015) as it is downloaded.
 
 ``Data/VID/snippets/train/<package>/<snippet>.mp4`` are the videos of the split train. Those of val are
-folders of frames, ``Data/VID/val/<video>/000000.JPEG``, with boxes in ``Annotations/VID/val/<video>/000000.xml``.
+folders of frames, ``Data/VID/val/<video>/000000.JPEG``; ``Annotations/VID/val/<video>/000000.xml`` has boxes.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def read_tracks(
             boxes = np.full((len(frames), 4), np.nan)
             if annotation.get("segmentations") is None and annotation.get("bboxes") is not None:
                 for t, (x, y, width, height) in video.boxes(annotation):
-                    boxes[t] = x, y, x + width - 1, y + height - 1
+                    boxes[t] = x, y, max(x, x + width - 1), max(y, y + height - 1)
             else:
                 for t, mask in video.masks(annotation):
                     boxes[t] = mask_box(mask) or np.nan
@@ -105,8 +105,8 @@ class _Video:
     def boxes(self, annotation: Mapping[str, Any]) -> Iterator[tuple[int, list[float]]]:
         """``(t, [x, y, width, height])`` of the frames that show the object."""
         for t, k, value in self._shown(annotation, "bboxes"):
-            if not (isinstance(value, list) and len(value) == 4 and np.isfinite(value).all()):
-                what = f"{value!r} is no box of four numbers: correct it or take it out"
+            if not _is_box(value):
+                what = f"{value!r} is no box of x, y, width and height: correct it or take it out"
                 raise JsonFaultError(f"{self._where(annotation, k)}: {what}")
             yield t, value
 
@@ -144,6 +144,12 @@ def _opened(
         raise MediaError("annotation", f"{name}: {what}: put it back") from error
     except JsonFaultError as error:
         raise MediaError("annotation", str(error)) from error
+
+
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
+        return False
+    return bool(np.isfinite(value).all()) and min(value[2:]) > 0
 
 
 def _refuse_size(entry: VideoEntry, size: tuple[int, int], name: str) -> None:
