@@ -7,8 +7,9 @@ says whether slots are shared by the frames of a clip.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from stages.discovery.contract import Method
 from stages.errors import SettingsError
@@ -33,7 +34,7 @@ class VolMethod(Method):
 
     name: ClassVar[str] = "vol"
     protocol: ClassVar[str] = "corloc@vol"
-    after_training: ClassVar[frozenset[str]] = frozenset({"strict_clips", "link_threshold", "seed"})
+    after_training: ClassVar[frozenset[str]] = frozenset({"strict_clips", "link_threshold", "seed", "masks"})
 
     facet: str = "tokens"
     """Which features are grouped and reconstructed."""
@@ -62,6 +63,21 @@ class VolMethod(Method):
     """Steps over which the learning rate rises from 0."""
     half_life: int = 50_000
     """Steps in which it halves, warm-up included."""
+    start: Literal["published", "clustering"] = "published"
+    """Initial weights: as published, or slot attention as a soft clustering of the tokens, which a decoder
+    that hardly paints learns to read; ours, for short trainings of small models, which collapse otherwise."""
+    encoder_rate: float = 1.0
+    """Learning rate of everything but the decoder, as a share of train.rate."""
+    input_norm: bool = True
+    """LayerNorm on the features; off for features of a few channels, whose mean and length say something."""
+    centre_features: bool = False
+    """Subtract the training set's mean token from the features."""
+    projection: int = 0
+    """Width between the layers of the input projection; 0: that of the features."""
+    target_channels: int = 0
+    """Reconstruct only that many first channels of the features; 0: all."""
+    masks: Literal["decoder", "attention"] = "decoder"
+    """Which masks are the result: the decoder's alpha, or slot attention's own (ours)."""
     strict_clips: bool = False
     """The published rule: only clips that a frame follows are segmented, other frames have no slots. Else the
     last clip is filled up with its last frame, and no frame is lost."""
@@ -78,7 +94,17 @@ class VolMethod(Method):
         )  # fmt: skip
         if not self.strides or min(self.strides) < 1:
             raise SettingsError(f"vol.strides={list(self.strides)}: give one or more, each at least 1")
+        for name in ("projection", "target_channels"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"vol.{name}={getattr(self, name)}: must be 0 or more")
+        if not 0 < self.encoder_rate < math.inf:
+            raise SettingsError(f"vol.encoder_rate={self.encoder_rate}: must be above 0 and finite")
         check_grouping(self, self.decoder, self.warmup, self.link_threshold)
+
+    @property
+    def mask_kinds(self) -> tuple[str, ...]:
+        """See `Method.mask_kinds`."""
+        return (self.masks,)
 
     def fits(self) -> tuple[str, ...]:
         """One training."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from stages.discovery.blocks.start import slower_encoder
 from stages.discovery.clips import Cutting, Grouped, segment_clips
 from stages.discovery.contract import FeatureShape, Segmentation, VideoFeatures
 from stages.discovery.vol import VolMethod
@@ -30,7 +31,8 @@ class Vol:
 
     def optimiser(self, fit: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         """Adam without weight decay."""
-        return torch.optim.Adam(model.parameters(), rate)
+        assert isinstance(model, VolModel)
+        return torch.optim.Adam(slower_encoder(model, model.decoder, rate, self.method.encoder_rate))
 
     def schedule(self, fit: str, step: int, steps: int) -> float:
         """Warm-up and halving at once, whatever the number of steps."""
