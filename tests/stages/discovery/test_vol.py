@@ -18,6 +18,8 @@ from stages.features.store.samplers import RandomClip
         ({"strides": (1, 0)}, r"vol.strides=\[1, 0\]"),
         ({"decoder": ()}, r"vol.decoder=\[\]"),
         ({"warmup": -1}, "vol.warmup=-1"),
+        ({"projection": -1}, "vol.projection=-1"),
+        ({"encoder_rate": 0.0}, "vol.encoder_rate=0.0"),
         ({"link_threshold": 1.5}, "vol.link_threshold=1.5"),
         ({"link_threshold": float("nan")}, "vol.link_threshold=nan"),
     ],
@@ -37,7 +39,7 @@ def test_published_defaults():
 
 
 def test_how_clips_are_cut_and_linked_keeps_the_model():
-    other = VolMethod(strict_clips=True, link_threshold=0, seed=1)
+    other = VolMethod(strict_clips=True, link_threshold=0, seed=1, masks="attention")
     assert VolMethod().identity(training=True) == other.identity(training=True)
     assert VolMethod().identity() != other.identity()
     assert VolMethod().identity(training=True) != VolMethod(joint=False).identity(training=True)

@@ -73,3 +73,10 @@ def test_a_short_training_learns_a_clip():
         optimiser.step()
         losses.append(found["loss"].item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_slot_attentions_masks_where_asked_for():
+    found, _ = segment(toy(3), masks="attention")
+    assert list(found.masks) == ["attention"]
+    plain, _ = segment(toy(3))
+    assert not torch.allclose(found.masks["attention"], plain.masks["decoder"])

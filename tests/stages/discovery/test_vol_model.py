@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from stages.discovery.contract import Batch, FeatureShape, Progress
-from stages.discovery.vol_model import clips_of
+from stages.discovery.vol import VolMethod
+from stages.discovery.vol_model import VolModel, clips_of
+from stages.errors import SettingsError
 from tests.stages.discovery.making_solv import SHAPE, noise
 from tests.stages.discovery.making_vol import small_vol
 
@@ -70,3 +72,39 @@ def test_biases_of_linear_layers_start_at_zero():
         if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
             assert not layer.bias.any(), name
     assert FeatureShape(3, 4, 6) == model.shape
+
+
+def agreement(start):
+    """Share of pairs of tokens that share a slot if they share one of three directions, and else don't; and
+    how uneven the decoder's masks are.
+    """
+    which = torch.arange(36) % 3
+    tokens = noise(3, 32, seed=5)[which] + noise(4, 3, 36, 32, seed=6) * 0.1
+    torch.manual_seed(0)
+    method = VolMethod(slots=6, slot_width=32, frames=3, hidden=16, decoder=(12,), start=start)
+    model = VolModel(method, FeatureShape(6, 6, 32)).eval()
+    with torch.no_grad():
+        found = model(tokens, (6, 6), noise(4, 6, 32))
+    winner, group = found.attention.argmax(2).flatten(1), which.repeat(3)
+    together = winner[:, :, None] == winner[:, None]
+    return (together == (group[:, None] == group)).float().mean(), found.masks.std()
+
+
+def test_the_clustering_start_finds_groups_before_any_training():
+    published, clustering = agreement("published"), agreement("clustering")
+    assert clustering[0] > 0.85 and clustering[0] > published[0] + 0.1
+    assert clustering[1] < 0.02, "the decoder hardly says anything yet"
+
+
+def test_the_target_is_centred_and_cut():
+    model, tokens = small_vol(centre_features=True, target_channels=2).train(), clips() + 5
+    batch = Batch({("base", "tokens"): tokens}, torch.ones(2, 3, dtype=torch.bool), SHAPE)
+    draws = torch.Generator().manual_seed(3)
+    loss = model.training_step(batch, Progress(0, 1, 0, 1), draws)["loss"]
+    mean = tokens.mean((0, 1, 2))
+    assert torch.allclose(model.centring.mean, mean, atol=1e-5)
+    painted = model(tokens, GRID, draws=torch.Generator().manual_seed(3)).reconstruction
+    assert painted.shape[-1] == 2
+    assert torch.allclose(loss, (painted - (tokens - mean)[..., :2]).square().mean(), atol=1e-6)
+    with pytest.raises(SettingsError, match="vol.target_channels=7: the features tokens have 6"):
+        small_vol(target_channels=7)
