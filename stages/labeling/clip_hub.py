@@ -27,7 +27,7 @@ def release_file(spec: ClipSpec) -> Path:
     if not release:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
         raise SettingsError(
-            f"label.pretrained={spec.pretrained!r}: open_clip knows no such release of {spec.model}; it knows "
+            f"label.pretrained={spec.pretrained!r}: open_clip knows no such release of {spec.model}, but "
             f"{tags}"
         )
     repository, name = os.path.split(release.get("hf_hub") or "")

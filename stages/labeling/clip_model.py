@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 import zipfile
@@ -43,10 +42,11 @@ class ClipModel(nn.Module):
         context_length: most tokens of a prompt, its two marks included.
     """
 
+    model: Any
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, width: int) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, width: int) -> None:
         super().__init__()
         self.model, self.tokenizer, self.width = model.eval().requires_grad_(False), tokenizer, width
         preprocess = model.visual.preprocess_cfg
@@ -74,7 +74,7 @@ class ClipModel(nn.Module):
         return torch.cat(parts).float().cpu() if parts else torch.zeros(0, self.width)
 
     def truncated(self, prompts: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``prompts`` that are longer than the text encoder's context, of which the end is unread."""
+        """Those of ``prompts`` that are longer than the text encoder's context: their ends are not read."""
         if not prompts:
             return ()
         short = self.tokenizer(list(prompts))
@@ -112,12 +112,12 @@ def load_clip(spec: ClipSpec, device: str = "cpu") -> ClipModel:
     return ClipModel(model, tokenizer, spec.config()["embed_dim"]).to(device)
 
 
-def save_clip(model: nn.Module, config: dict[str, Any], folder: Path, merges: Path | None = None) -> None:
-    """Write a model into ``folder`` in open_clip's layout: configuration, weights, and the tokenizer's merges.
+def save_clip(model: Any, config: dict[str, Any], folder: Path) -> None:
+    """Write a model into ``folder`` in open_clip's layout: configuration and weights.
 
     Args:
         model: of open_clip.
-        config: its configuration; ``text_cfg.tokenizer_kwargs.bpe_path`` is the name of ``merges``.
+        config: its configuration. A file of merges that it names is the caller's to put there.
     """
     from safetensors.torch import save_file
 
@@ -126,11 +126,9 @@ def save_clip(model: nn.Module, config: dict[str, Any], folder: Path, merges: Pa
     content = {"model_cfg": config, "preprocess_cfg": preprocess}
     (folder / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS_NAME)
-    if merges is not None and merges.parent != folder:
-        shutil.copy(merges, folder / merges.name)
 
 
-def build(spec: ClipSpec) -> tuple[nn.Module, Tokenizer]:
+def build(spec: ClipSpec) -> tuple[Any, Tokenizer]:
     """The model of ``spec`` with random weights drawn from its seed, and its tokenizer.
 
     Raises:
@@ -165,8 +163,8 @@ def _named(spec: ClipSpec) -> Iterator[str]:
         yield f"local-dir:{path.parent}"
     elif spec.config()["text_cfg"].get("hf_tokenizer_name"):
         raise SettingsError(
-            f"{path} names a tokenizer of the hub: put it into a folder as {CONFIG_NAME} beside the tokenizer's "
-            "files and give the folder with --set label.model=FOLDER"
+            f"{path} names a tokenizer of the hub: put it into a folder as {CONFIG_NAME} beside the "
+            "tokenizer's files and give the folder with --set label.model=FOLDER"
         )
     else:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -204,7 +202,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     return read_file(path)
 
 
-def _adapted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _adapted(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     """Names and shapes of other versions and releases brought to this model's."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if key not in (*_NOT_WEIGHTS, _POSITION_IDS)}

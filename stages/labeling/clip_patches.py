@@ -1,4 +1,4 @@
-"""CLIP's image tower run patch by patch: frozen, at any size of whole patches (methods sheet 1.2.5 and 6.6)."""
+"""CLIP's image tower that keeps its patches, at any size of whole ones (methods sheet 1.2.5 and 6.6)."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class PatchTower(nn.Module):
         """Rows and columns of patches; SettingsError where the image is not whole patches."""
         if height % self.patch[0] or width % self.patch[1] or not height or not width:
             raise SettingsError(
-                f"frames of {height}x{width} pixels are not whole patches of {self.patch[0]}x{self.patch[1]} for "
-                f"CLIP: set the frames' size to multiples of {max(self.patch)}"
+                f"frames of {height}x{width} pixels are not whole patches of {self.patch[0]}x{self.patch[1]} "
+                f"for CLIP: set the frames' size to multiples of {max(self.patch)}"
             )
         return height // self.patch[0], width // self.patch[1]
 
@@ -98,7 +98,7 @@ class PatchTower(nn.Module):
         return pooled @ visual.proj, normed[:, 1:] @ visual.proj
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding (1 + N, D): the class part kept, the patches' resized bicubically to ``grid``."""
+        """Position embedding (1 + N, D): the class part kept, the others resized bicubically to ``grid``."""
         table = self.visual.positional_embedding
         if grid == self.native:
             return table

@@ -54,8 +54,8 @@ class ClipSpec:
         self.config()
         if self.weights == "hub" and self.is_own and not Path(self.model).is_dir():
             raise SettingsError(
-                f"label.weights=hub: nothing is released for the configuration {self.model}; give a file with "
-                "--set label.weights=PATH, or random"
+                f"label.weights=hub: nothing is released for the configuration {self.model}; give a file "
+                "with --set label.weights=PATH, or random"
             )
         self.weights_file()
 
@@ -72,15 +72,17 @@ class ClipSpec:
         """
         path = Path(self.model)
         if path.is_dir():
-            return _existing(path / CONFIG_NAME, f"label.model={self.model} is a folder without {CONFIG_NAME}")
+            return _existing(
+                path / CONFIG_NAME, f"label.model={self.model} is a folder without {CONFIG_NAME}"
+            )
         if self.model.endswith(".json"):
             return _existing(path, f"label.model={self.model}: there is no such file")
         known = _config_folder() / f"{self.model}.json"
         if not known.is_file():
             near = difflib.get_close_matches(self.model, known_models(), 3, 0.3)
             raise SettingsError(
-                f"label.model={self.model!r} is neither a model of open_clip (near it: {', '.join(near)}) nor "
-                "a .json file nor a folder"
+                f"label.model={self.model!r} is neither a model of open_clip (near it: {', '.join(near)}) "
+                "nor a .json file nor a folder"
             )
         return known
 
@@ -142,8 +144,8 @@ class ClipSpec:
         if self.weights != "random":
             return None
         return (
-            f"THE NAMES MEAN NOTHING: label.weights=random draws the weights of {self.model} by lot; give the "
-            "path of a trained model with --set label.weights=PATH, or hub"
+            f"THE NAMES MEAN NOTHING: label.weights=random draws the weights of {self.model} by lot; give "
+            "the path of a trained model with --set label.weights=PATH, or hub"
         )
 
     def check_patches(self) -> None:
@@ -195,7 +197,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} can't be read as JSON ({error}): give an open_clip configuration") from error
+        raise SettingsError(
+            f"{path} can't be read as JSON ({error}): give an open_clip configuration"
+        ) from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} holds no JSON object: give an open_clip configuration")
     return content

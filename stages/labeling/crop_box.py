@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
-    """``(left, top, right, bottom)`` around a mask (h, w), right and bottom excluded; None without a pixel."""
+    """``(left, top, right, bottom)`` around a mask (h, w), right and bottom excluded; None where empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -95,7 +95,7 @@ def crop_embeddings(
     """
     if not margin >= 0:
         raise SettingsError(f"label.margin={margin}: give a share of the box that is not negative, e.g. 0.2")
-    seen = masks.any(axis=(2, 3))
+    seen: NDArray[np.bool_] = np.asarray(masks.any(axis=(2, 3)))
     total = torch.zeros(len(masks), width)
     for numbers, images in _batches(frames, masks, size, margin, batch):
         each = F.normalize(embed(images).float(), dim=-1).cpu()

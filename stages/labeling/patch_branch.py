@@ -6,7 +6,6 @@ Methods sheet 1.2.5 (architecture), 1.3 (loss) and 1.4 (optimisation).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
@@ -24,7 +23,7 @@ EPOCHS = 200
 BATCH = 512
 """Images of one process, which are each other's negatives; nothing is gathered from other processes."""
 CROP_SCALE = (0.9, 1.0)
-"""Share of the image's area that a training crop keeps; it is resized bicubically and flipped half the time."""
+"""Share of the image's area that a training crop keeps; resized bicubically, flipped half the time."""
 
 
 class Embedder(nn.Module):
@@ -108,4 +107,4 @@ def optimiser(branch: nn.Module, rate: float = RATE) -> torch.optim.SGD:
 
 def rate_factor(step: int, steps: int, rate: float = RATE) -> float:
     """The factor on ``rate`` at ``step`` of ``steps``: a half cosine down to 1e-7, without warm-up."""
-    return cast(float, cosine(step, steps, FINAL_RATE / rate))
+    return cosine(step, steps, FINAL_RATE / rate)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip.loss import ClipLoss
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.errors import SettingsError
 from stages.labeling.clip_model import ClipModel, Tokenizer, build, save_clip
@@ -219,8 +219,8 @@ def _background_box(ids: NDArray[np.uint8], rng: np.random.Generator) -> tuple[i
 def zero_shot(model: ClipModel, crops: Crops, template: str = "a photo of a {}") -> dict[str, Accuracy]:
     """Accuracy by ``colour``, ``shape``, ``pair`` (of `PAIRS`) and ``background`` (an object or not).
 
-    The first three are of the crops of objects, among the words of their kind; the last is of all crops, among
-    all pairs and `BACKGROUND`.
+    The first three are of the crops of objects, among the words of their kind; the last is of all crops,
+    among all pairs and `BACKGROUND`.
     """
     with torch.no_grad():
         images = torch.cat([model.image_embedding(part.float() / 255) for part in crops.images.split(256)])
@@ -248,7 +248,7 @@ def _accuracy(answers: NDArray[np.int64], truth: NDArray[np.int64], classes: int
 
 
 def _train(
-    model: nn.Module,
+    model: Any,
     tokenizer: Tokenizer,
     crops: Crops,
     spec: SpritesClipSpec,
@@ -294,7 +294,7 @@ def _turned(images: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.rot90(images, int(rng.integers(4)), dims=(-2, -1))
 
 
-def _loss(model: nn.Module, tokens: Tensor, images: Tensor) -> Tensor:
+def _loss(model: Any, tokens: Tensor, images: Tensor) -> Tensor:
     """The contrastive loss of pairs, of colours and of shapes, averaged.
 
     In each of them no two images share a caption, so that no negative is a positive: pairs are all different,
