@@ -117,7 +117,7 @@ def save_clip(model: Any, config: dict[str, Any], folder: Path) -> None:
 
     Args:
         model: of open_clip.
-        config: its configuration. A file of merges that it names is the caller's to put there.
+        config: its configuration.
     """
     from safetensors.torch import save_file
 
@@ -134,8 +134,6 @@ def build(spec: ClipSpec) -> tuple[Any, Tokenizer]:
     Raises:
         SettingsError: open_clip can't build it.
     """
-    merges = spec.merges_file()
-    more = {} if merges is None else {"bpe_path": str(merges)}
     with _seeded(spec.seed), _named(spec) as name, _quiet():
         tag = {} if spec.is_own else open_clip.get_pretrained_cfg(spec.model, spec.pretrained)
         try:
@@ -143,7 +141,7 @@ def build(spec: ClipSpec) -> tuple[Any, Tokenizer]:
                 name, load_weights=False, pretrained_image=False, pretrained_text=False,
                 force_quick_gelu=bool(tag.get("quick_gelu")), force_preprocess_cfg=_statistics(tag),
             )  # fmt: skip
-            return model, open_clip.get_tokenizer(name, **more)
+            return model, open_clip.get_tokenizer(name)
         except (TypeError, ValueError, AssertionError, OSError, RuntimeError, ImportError) as error:
             why = " ".join(str(error).split())
             raise SettingsError(f"label.model={spec.model}: open_clip can't build it ({why})") from error

@@ -124,20 +124,12 @@ class ClipSpec:
 
         A configuration or file that moves keeps its identity.
         """
-        text = json.dumps([_json(self.config_path()), self._tokenizer_digest()], sort_keys=True)
+        text = json.dumps(_json(self.config_path()), sort_keys=True)
         return {
             "model": hashlib.sha256(text.encode()).hexdigest(),
             "weights": self.weights_identity(),
             "pretrained": "" if self.is_own else self.pretrained,
         }
-
-    def merges_file(self) -> Path | None:
-        """The tokenizer's own merges, which a configuration names relative to where it lies."""
-        name = (self.config()["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
-        if name is None:
-            return None
-        path = self.config_path().parent / name
-        return _existing(path, f"{self.config_path()} names the tokenizer file {path}, which does not exist")
 
     def warning(self) -> str | None:
         """What a user must be told about these weights, as one sentence; None where there is nothing."""
@@ -159,10 +151,6 @@ class ClipSpec:
             raise no_patches(self.model, "its image tower is not open_clip's VisionTransformer")
         if vision.get("attentional_pool") or vision.get("pool_type") == "none":
             raise no_patches(self.model, "its image tower pools its patches by attention")
-
-    def _tokenizer_digest(self) -> str:
-        path = self.merges_file()
-        return "" if path is None else file_digest(str(path))
 
 
 def no_patches(model: str, why: str) -> SettingsError:

@@ -6,7 +6,6 @@ does so with this one, on a machine without network.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import tempfile
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from stages.errors import SettingsError
 from stages.labeling.clip_model import ClipModel, Tokenizer, build, save_clip
-from stages.labeling.clip_spec import CONFIG_NAME, ClipSpec
+from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.crop_box import crop, in_frame, tight_box
 from stages.learning.schedules import cosine
 from stages.sprites.clip import SpriteClip, clip
@@ -37,18 +36,13 @@ PAIRS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 """Names of all objects, colour by colour."""
 TEMPLATES = ("{}", "a {}", "a photo of {}", "a photo of a {}")
 
-MERGES_NAME = "merges.txt.gz"
 SIZE = 32
 CONFIG: dict[str, Any] = {
     "embed_dim": 64,
     "quick_gelu": True,
     "vision_cfg": {"image_size": SIZE, "patch_size": 8, "width": 64, "head_width": 16, "layers": 3},
-    # open_clip's tokenizer without merges: a byte is a token, so that no word is unknown to it.
-    "text_cfg": {
-        "context_length": 40, "vocab_size": 514, "width": 64, "heads": 4, "layers": 2,
-        "tokenizer_kwargs": {"bpe_path": MERGES_NAME},
-    },
-}  # fmt: skip
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
 
 _BACKGROUND_ID = len(PAIRS)
 _LEAST_SEEN = 0.35
@@ -132,8 +126,9 @@ def train_sprites_clip(
     """
     crops = render_crops(spec, range(spec.clips), jitter=True)
     with tempfile.TemporaryDirectory() as folder:
-        write_config(Path(folder))
-        model, tokenizer = build(ClipSpec(model=folder, weights="random", seed=spec.seed))
+        path = Path(folder, "sprites.json")
+        path.write_text(json.dumps(CONFIG), encoding="utf-8")
+        model, tokenizer = build(ClipSpec(model=str(path), weights="random", seed=spec.seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         _train(model, tokenizer, crops, spec, report)
@@ -145,18 +140,6 @@ def train_sprites_clip(
 def save_sprites_clip(model: ClipModel, folder: Path) -> None:
     """Write the model into ``folder`` in open_clip's layout, for ``label.model=FOLDER``."""
     save_clip(model.model, CONFIG, folder)
-    _write_merges(folder)
-
-
-def write_config(folder: Path) -> None:
-    """The model's configuration and the tokenizer's (absent) merges, without weights."""
-    (folder / CONFIG_NAME).write_text(json.dumps({"model_cfg": CONFIG}), encoding="utf-8")
-    _write_merges(folder)
-
-
-def _write_merges(folder: Path) -> None:
-    # No time in the header: equal models give equal files.
-    (folder / MERGES_NAME).write_bytes(gzip.compress(b"#no merges: a byte is a token", mtime=0))
 
 
 def render_crops(spec: SpritesClipSpec, indices: Sequence[int], jitter: bool) -> Crops:

@@ -8,8 +8,6 @@ from stages.errors import SettingsError
 from stages.labeling.clip_spec import CONFIG_NAME, WEIGHTS_NAME, ClipSpec, known_models
 from tests.outside import PROJECT
 
-from .conftest import TINY
-
 
 def test_released_models_by_name():
     spec = ClipSpec()
@@ -79,11 +77,6 @@ def test_configurations_that_are_none(tmp_path, tiny_json):
         ClipSpec(model=str(tmp_path))
     with pytest.raises(SettingsError, match="nothing is released"):
         ClipSpec(model=str(tiny_json))
-    (tmp_path / "merges.json").write_text(
-        json.dumps(TINY | {"text_cfg": TINY["text_cfg"] | {"tokenizer_kwargs": {"bpe_path": "absent.gz"}}})
-    )
-    with pytest.raises(SettingsError, match="absent.gz, which does not exist"):
-        ClipSpec(model=str(tmp_path / "merges.json"), weights="random").identity()
 
 
 @pytest.mark.parametrize("model", ["RN50", "ViT-B-16-SigLIP", "coca_ViT-B-32"])

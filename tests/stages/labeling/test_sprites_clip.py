@@ -15,7 +15,7 @@ from stages.labeling.sprites_clip import (
     train_sprites_clip,
 )
 
-FEW = SpritesClipSpec(clips=110, seed=1, steps=12, rounds=1)
+FEW = SpritesClipSpec(clips=110, seed=1, steps=3, rounds=1)
 
 
 @pytest.fixture(scope="module")
