@@ -8,7 +8,6 @@ from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.sprites_clip import (
     BACKGROUND,
     PAIRS,
-    Accuracy,
     SpritesClipSpec,
     render_crops,
     save_sprites_clip,
@@ -70,7 +69,3 @@ def test_too_few_clips_and_odd_numbers():
         train_sprites_clip(SpritesClipSpec(clips=8, steps=1))
     with pytest.raises(SettingsError, match="clip_sprites.steps=0: at least 1"):
         SpritesClipSpec(steps=0)
-
-
-def test_accuracy_says_what_it_is_worth():
-    assert Accuracy(0.5, 0.2, 0.3).right == 0.5
