@@ -50,7 +50,7 @@ _LEAST_SEEN = 0.35
 _MOST_SCALE = math.log(100)
 _BETAS = (0.9, 0.98)
 _SEEDS_APART = 1_000_003
-"""Added to the generator's seed, so that clips of a user's own sprites, of small seeds, are never trained on."""
+"""Added to the generator's seed, so that a user's own sprites, of small seeds, are never trained on."""
 
 
 @dataclass(frozen=True)
