@@ -16,7 +16,9 @@ from stages.discovery.baselines import (
     OneMethod,
     SpectralMethod,
 )
+from stages.discovery.dinosaur import DinosaurMethod
 from stages.discovery.solv import SolvMethod
+from stages.discovery.vol import VolMethod
 from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
@@ -78,7 +80,9 @@ class RunConfig:
 class MethodConfig:
     """Which method finds the objects; its options are the section of its name."""
 
-    name: str = option("solv", "solv, or one that needs no training: kmeans, spectral, blocks, one, centre")
+    name: str = option(
+        "solv", "solv, vol, dinosaur, or one that needs no training: kmeans, spectral, blocks, one, centre"
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Config:
     model: str = option("", "artifact folder of a trained model, whose settings then hold (segment)")
     method: MethodConfig = field(default_factory=MethodConfig)
     solv: SolvMethod = field(default_factory=SolvMethod)
+    vol: VolMethod = field(default_factory=VolMethod)
+    dinosaur: DinosaurMethod = field(default_factory=DinosaurMethod)
     kmeans: KMeansMethod = field(default_factory=KMeansMethod)
     spectral: SpectralMethod = field(default_factory=SpectralMethod)
     blocks: BlocksMethod = field(default_factory=BlocksMethod)

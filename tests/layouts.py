@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from stages.sprites.palette import mask_palette
+from tests.media import make_video
 
 
 def moving(seed: int, frames: int, size: tuple[int, int] = (32, 48)) -> tuple[np.ndarray, np.ndarray]:
@@ -185,4 +186,62 @@ def make_davis(
             paths = [f"480p/{s}/{t:05d}" for s in sequences for t in range(frames)]
             lines = [f"/JPEGImages/{path}.jpg /Annotations/{path}.png" for path in paths]
         (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def box_xml(
+    objects: Sequence[tuple[str, int, Sequence[float]]], size: tuple[int, int] = (32, 48), frame: int = 0
+) -> str:
+    """One file of ImageNet-VID: (WordNet id, track, (xmin, ymin, xmax, ymax)) of every object."""
+    found = "".join(
+        f"<object><trackid>{track}</trackid><name>{name}</name><bndbox><xmax>{box[2]}</xmax>"
+        f"<xmin>{box[0]}</xmin><ymax>{box[3]}</ymax><ymin>{box[1]}</ymin></bndbox>"
+        "<occluded>0</occluded><generated>0</generated></object>"
+        for name, track, box in objects
+    )
+    return (
+        f"<annotation><folder>v</folder><filename>{frame:06d}</filename><source><database>ILSVRC_2015"
+        f"</database></source><size><width>{size[1]}</width><height>{size[0]}</height></size>{found}"
+        "</annotation>\n"
+    )
+
+
+def make_imagenet_vid(
+    root: Path, snippets: Sequence[str] = (), val: Sequence[str] = (), frames: int = 3
+) -> Path:
+    """ImageNet-VID below ``root``: snippets of train as ``<package>/<name>``, videos of val with boxes.
+
+    The two squares of `moving` are a dog and a domestic cat, of which the cat is not in the first frame.
+    """
+    for number, name in enumerate(snippets):
+        make_video(root / "Data/VID/snippets/train" / f"{name}.mp4", frames, size=(32, 48), seed=number)
+    for number, name in enumerate(val):
+        folder = root / "Data/VID/val" / name
+        folder.mkdir(parents=True)
+        rgb, _ = moving(number, frames)
+        boxes = root / "Annotations/VID/val" / name
+        boxes.mkdir(parents=True)
+        for t in range(frames):
+            Image.fromarray(rgb[t]).save(folder / f"{t:06d}.JPEG")
+            dog, cat = ("n02084071", 0, (4, 4 + t, 15, 15 + t)), ("n02121808", 1, (10, 8 + t, 21, 19 + t))
+            (boxes / f"{t:06d}.xml").write_text(box_xml([dog, cat] if t else [dog], frame=t))
+    return root
+
+
+def make_ssv2(root: Path, train: Sequence[str] = (), validation: Sequence[str] = ()) -> Path:
+    """Something-Something-v2 below ``root``: ``<id>.webm`` and the official lists of the two splits."""
+    for number, name in enumerate([*train, *validation]):
+        path = make_video(root / f"20bn-something-something-v2/{name}.mp4", 4, size=(32, 48), seed=number)
+        path.rename(path.with_suffix(".webm"))  # the name is what the layout has; the content says its format
+    for split, names in {"train": train, "validation": validation}.items():
+        entries = [{"id": n, "label": "putting a cup", "template": "Putting [a cup]"} for n in names]
+        (root / f"something-something-v2-{split}.json").write_text(json.dumps(entries))
+    return root
+
+
+def make_image_folder(root: Path, pictures: Mapping[str, tuple[int, int]]) -> Path:
+    """Pictures by path below ``root`` with their (height, width)."""
+    for number, (name, size) in enumerate(pictures.items()):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((*size, 3), 40 + 20 * number, np.uint8)).save(root / name)
     return root

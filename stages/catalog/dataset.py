@@ -16,7 +16,7 @@ class DataSet(ABC):
     """
 
     folders: ClassVar[bool] = False
-    """Whether an item is a folder of images rather than a video file."""
+    """Whether items are folders of images rather than video files; see `holds_frames`."""
     uses: ClassVar[tuple[str, ...]] = ()
     """Fields of `DataSpec`, besides kind, name and segment_frames, that change what the catalog says."""
 
@@ -39,6 +39,10 @@ class DataSet(ABC):
 
     def prepare(self, uri: str) -> None:  # noqa: B027 - most data sets have nothing to prepare
         """Make sure that the item is there; called before it is read. Only generated data sets need it."""
+
+    def holds_frames(self, uri: str) -> bool:
+        """Whether the item is a folder of images; a data set of both kinds says so item by item."""
+        return self.folders
 
     def certain(self, uri: str) -> bool:
         """Whether the item claims to be a video; else it is skipped, not rejected, when it is none."""

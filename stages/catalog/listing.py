@@ -17,6 +17,9 @@ _CLASSES = {
     "davis": "stages.catalog.davis:DavisSet",
     "ytvis": "stages.catalog.ytvis:YtvisSet",
     "movi_e": "stages.catalog.movi_e:MoviESet",
+    "imagenet_vid": "stages.catalog.imagenet_vid:ImagenetVidSet",
+    "image_folder": "stages.catalog.image_folder:ImageFolderSet",
+    "ssv2": "stages.catalog.ssv2:Ssv2Set",
     "sprites": "stages.catalog.sprites:SpritesSet",
 }
 

@@ -36,6 +36,14 @@ def read_ids(source: str | Path | BinaryIO, name: str, binary: bool) -> tuple[np
     return np.where(void, np.uint8(0), values), void
 
 
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The box of a bool mask (H, W): first column and row, last column and row; None where empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
 def _values(source: str | Path | BinaryIO, name: str, binary: bool) -> np.ndarray:
     from PIL import Image
 

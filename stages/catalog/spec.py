@@ -8,7 +8,9 @@ from typing import Literal
 
 from stages.sprites.spec import SpritesSpec
 
-KINDS = ("folder", "frames", "davis", "ytvis", "movi_e", "sprites")
+KINDS = (
+    "folder", "frames", "davis", "ytvis", "movi_e", "imagenet_vid", "image_folder", "ssv2", "sprites",
+)  # fmt: skip
 
 _ANNOTATIONS = {"davis": ("auto", "unsupervised", "semi"), "ytvis": ("auto", "json", "png")}
 
@@ -23,14 +25,16 @@ class DataSpec:
 
     kind: str = "folder"
     """``folder`` of video files, ``frames`` (folders of images), ``davis``, ``ytvis``, ``movi_e``,
-    ``sprites``, or a ``package.module:Class`` that is a `stages.catalog.dataset.DataSet`."""
+    ``imagenet_vid``, ``image_folder`` (every image a video), ``ssv2``, ``sprites``, or a
+    ``package.module:Class`` that is a `stages.catalog.dataset.DataSet`."""
     name: str = ""
     """Name of the data set in artifacts; the data root's own name where it is empty."""
     year: Literal["auto", "2016", "2017"] = "auto"
     """davis: which edition; ``auto`` reads it off the lists and folders under the root, never off pixels."""
     split: str | None = None
-    """davis, ytvis, movi_e: the splits to take, joined by ``+`` (``train+val``); None or ``all`` takes every
-    one. ytvis also has ``solv300`` (the 300 evaluation videos) and ``solv-train`` (train without them)."""
+    """davis, ytvis, movi_e, imagenet_vid, image_folder, ssv2: the splits to take, joined by ``+``
+    (``train+val``); None or ``all`` takes every one. ytvis also has ``solv300`` (the 300 evaluation videos)
+    and ``solv-train`` (train without them)."""
     scored: str = "all"
     """davis, ytvis, movi_e: the splits, named as in ``split``, whose ground truth counts; videos of others
     are taken for videos without any."""
@@ -44,7 +48,7 @@ class DataSpec:
     segment_frames: int = 500
     """Longest segment, in source frames; longer videos become several rows."""
     fps: float | None = None
-    """frames, davis, ytvis, movi_e: frames per second of the images; None: they have no clock."""
+    """frames, davis, ytvis, movi_e, imagenet_vid: frames per second of the images; None: without a clock."""
     sprites: SpritesSpec = field(default_factory=SpritesSpec)
     """sprites: the clips to generate."""
 

@@ -21,6 +21,8 @@ from stages.stage import Attempts, MapStage, Row, WorkContext
 if TYPE_CHECKING:
     from stages.decode.frames import Probe
 
+STILLS = "images"
+"""What a probe calls the codec of frames that are images of their own, which have no clock but data.fps."""
 TOUCHED = "touched: content unchanged"
 """Reason given for a file whose time changed and whose content did not."""
 
@@ -115,7 +117,7 @@ class CatalogWorker:
     def _read(self, uri: str) -> content.Content:
         """The item's content; raises CatalogError when not the item but the whole root is gone."""
         try:
-            if self._dataset.folders:
+            if self._dataset.holds_frames(uri):
                 return content.read_folder_item(self._root, uri)
             return content.read_file_item(self._root, uri)
         except MediaError as error:
@@ -139,7 +141,7 @@ class CatalogWorker:
             "uri": item["uri"],
             "start": 0,
             "frames": probe.frames,
-            "fps": self._spec.fps if self._dataset.folders or "fps" in self._dataset.uses else probe.fps,
+            "fps": self._spec.fps if probe.codec == STILLS else probe.fps,
             "height": probe.height,
             "width": probe.width,
             "rotation": probe.rotation,

@@ -12,6 +12,8 @@ rule            what its uri names
 ``masks``       the same
 ``masks-binary`` the same, and whatever is not 0 is the one object
 =============== =====================================================================================
+
+The rule ``imagenet_vid`` (a folder of XML files) is one of boxes: `stages.catalog.boxes` reads it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from stages.catalog import movi_e, ytvis
+from stages.catalog import movi_e, ytvis_truth
 from stages.catalog.ids import path_of
 from stages.catalog.mask_folder import masks_by_name, masks_by_order
 from stages.catalog.masks import read_ids
@@ -66,14 +68,21 @@ def read_truth(root: str, row: Mapping[str, Any], frames: Sequence[int]) -> Trut
             frames, or belongs to no frame; the message names it and says what to do.
     """
     rule, uri = split_truth(row["truth"])
+    if rule in BOX_RULES:
+        what = "its ground truth is boxes, of which no mask can be read: score it in protocols of boxes"
+        raise MediaError("annotation", f"{unquote(row['uri'])}: {what}")
     if rule not in _READERS:
         raise MediaError("annotation", f"{row['uri']}: nobody can read the rule {rule!r} of {row['truth']}")
-    size = (row["height"], row["width"])
-    if row.get("rotation") in (90, 270):
-        size = size[::-1]
+    size = frame_size(row)
     if not len(frames):
         return Truth(np.zeros((0, *size), np.uint16), None)
     return _READERS[rule](root, row, uri, [int(frame) for frame in frames], size)
+
+
+def frame_size(row: Mapping[str, Any]) -> Size:
+    """(height, width) in pixels of a catalog row's frames, upright."""
+    size = (row["height"], row["width"])
+    return size[::-1] if row.get("rotation") in (90, 270) else size
 
 
 def _folder(binary: bool, by_name: bool) -> Callable[..., Truth]:
@@ -93,6 +102,20 @@ def _folder(binary: bool, by_name: bool) -> Callable[..., Truth]:
         return Truth(ids, None if binary else void)
 
     return read
+
+
+def frame_names(root: str, row: Mapping[str, Any], frames: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Of a video that is a folder: the names of the frames with the indices ``frames``, and of all.
+
+    Raises:
+        MediaError: ``annotation``: the folder can't be read, or holds fewer frames than were catalogued.
+    """
+    has = _images(root, row)
+    gone = [frame for frame in frames if frame >= len(has)]
+    if gone:
+        what = f"frame {gone[0]} is not there any more, the folder has {len(has)}: run again to catalogue it"
+        raise MediaError("annotation", f"{unquote(row['uri'])}: {what}")
+    return [has[frame] for frame in frames], has
 
 
 def _images(root: str, row: Mapping[str, Any]) -> list[str]:
@@ -122,12 +145,8 @@ def _check(found: tuple[int, ...], size: Size, name: str, row: Mapping[str, Any]
 
 
 def _ytvis(root: str, row: Mapping[str, Any], uri: str, frames: Sequence[int], size: Size) -> Truth:
-    has = _images(root, row)
-    gone = [frame for frame in frames if frame >= len(has)]
-    if gone:
-        what = f"frame {gone[0]} is not there any more, the folder has {len(has)}: run again to catalogue it"
-        raise MediaError("annotation", f"{unquote(row['uri'])}: {what}")
-    return Truth(ytvis.read_ids(root, uri, [has[frame] for frame in frames], size, has), None)
+    wanted, has = frame_names(root, row, frames)
+    return Truth(ytvis_truth.read_ids(root, uri, wanted, size, has), None)
 
 
 def _movi_e(root: str, row: Mapping[str, Any], uri: str, frames: Sequence[int], size: Size) -> Truth:
@@ -150,3 +169,5 @@ _READERS: dict[str, Callable[..., Truth]] = {
 }
 RULES = tuple(_READERS)
 """Rules that `read_truth` knows."""
+BOX_RULES = ("imagenet_vid",)
+"""Rules of ground truth that is boxes and not masks: `stages.catalog.boxes` reads it."""

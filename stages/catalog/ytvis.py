@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
-
-import numpy as np
 
 from stages.catalog.dataset import DataSet
 from stages.catalog.errors import CatalogError
 from stages.catalog.frames import folder_row
 from stages.catalog.ids import path_of, uri_from_path
-from stages.catalog.rle import decode_mask
 from stages.catalog.splits import refuse_unknown, refuse_unscored, split_names
 from stages.catalog.walk import check_root, unseen_row
-from stages.catalog.ytvis_json import JsonFaultError, JsonIndex, VideoEntry, need, read_index
+from stages.catalog.ytvis_json import JsonFaultError, JsonIndex, VideoEntry, read_index
 from stages.outcome import MediaError
 from stages.stage import Row
 
@@ -189,88 +185,3 @@ class YtvisSet(DataSet):
 
 
 _NAMES = (*SPLITS, "solv300", "solv-train")
-
-
-def read_ids(
-    root: str, uri: str, frames: Sequence[str], size: tuple[int, int], has: Sequence[str]
-) -> np.ndarray:
-    """The id maps of a video: uint16 (T, H, W); n for the n-th of its annotations sorted by id, 0 for none.
-
-    Where objects overlap the later annotation counts.
-
-    Args:
-        uri: ``<json>#<video id>``.
-        frames: names of the T wanted frames.
-        size: (H, W) of the frames in pixels.
-        has: names of all frames of the video.
-
-    Raises:
-        MediaError: ``annotation``: the file, a frame or a key is missing, or masks don't fit the frames.
-    """
-    json_uri, _, number = uri.rpartition("#")
-    name = unquote(json_uri)
-    try:
-        index = read_index(path_of(root, json_uri), name)
-        entry = index.video(int(number))
-        annotations = index.annotations(int(number))
-        places = _places(entry, frames, has, name)
-        _refuse_size(entry, size, name)
-        ids = np.zeros((len(frames), *size), np.uint16)
-        for order, annotation in enumerate(annotations, start=1):
-            _paint(ids, order, annotation, places, entry, name)
-    except OSError as error:
-        what = f"can't be read ({error.strerror}), and it holds the ground truth"
-        raise MediaError("annotation", f"{name}: {what}: put it back") from error
-    except JsonFaultError as error:
-        raise MediaError("annotation", str(error)) from error
-    return ids
-
-
-def _refuse_size(entry: VideoEntry, size: tuple[int, int], name: str) -> None:
-    """Polygons have no size of their own: only the video's entry tells which pixels they mean."""
-    if entry.size != size:
-        what = f"video {entry.number} has {entry.size[0]} x {entry.size[1]} pixels"
-        raise JsonFaultError(
-            f"{name}: {what}, the frames of {entry.name} {size[0]} x {size[1]} (height x width): "
-            "unpack the frames that belong to the file"
-        )
-
-
-def _places(entry: VideoEntry, frames: Sequence[str], has: Sequence[str], name: str) -> list[int]:
-    """Where in the lists of the JSON each of ``frames`` is."""
-    place = {file: k for k, file in enumerate(entry.files)}
-    gone = [file for file in entry.files if file not in set(has)]
-    new = [file for file in has if file not in place]
-    if gone:
-        what = f"video {entry.number} has the frame {entry.name}/{gone[0]}, which is not in its folder"
-        raise JsonFaultError(f"{name}: {what}: unpack the frames again")
-    if new:
-        what = f"video {entry.number} has no annotation for the frame {entry.name}/{new[0]}"
-        raise JsonFaultError(f"{name}: {what}: take the frame out or complete the file")
-    return [place[file] for file in frames]
-
-
-def _paint(
-    ids: np.ndarray,
-    order: int,
-    annotation: Mapping[str, Any],
-    places: Sequence[int],
-    entry: VideoEntry,
-    name: str,
-) -> None:
-    what = f"annotation {annotation['id']}"
-    masks = need(annotation, "segmentations", what, name)
-    if not isinstance(masks, list) or len(masks) != len(entry.files):
-        count = len(masks) if isinstance(masks, list) else "no"
-        raise JsonFaultError(
-            f"{name}: {what} has {count} segmentations for the {len(entry.files)} frames of {entry.name}: "
-            "download the file again or complete it"
-        )
-    for t, k in enumerate(places):
-        if masks[k] is None:
-            continue
-        try:
-            ids[t][decode_mask(masks[k], (ids.shape[1], ids.shape[2]))] = order
-        except ValueError as error:
-            where = f"{what}, frame {entry.name}/{entry.files[k]}"
-            raise JsonFaultError(f"{name}: {where}: {error}: correct it or take it out") from error

@@ -51,12 +51,14 @@ class JsonIndex:
         path: of the file.
         name: what it is called in messages.
         videos: in the order of the file.
+        categories: names by id; empty where the file lists none.
         spans: by video id: ``(annotation id, first byte, end)`` of its annotations, sorted by their ids.
     """
 
     path: str
     name: str
     videos: tuple[VideoEntry, ...]
+    categories: Mapping[int, str]
     spans: Mapping[int, tuple[tuple[int, int, int], ...]]
 
     def video(self, number: int) -> VideoEntry:
@@ -107,12 +109,17 @@ def read_index(path: str, name: str) -> JsonIndex:
 def _scanned(path: str, name: str, size: int, mtime: int) -> JsonIndex:
     scan = _Scan(_text(path), name)
     videos: list[VideoEntry] = []
+    categories: dict[int, str] = {}
     spans: dict[int, list[tuple[int, int, int]]] = {}
     seen = set()
     for key in scan.members():
         seen.add(key)
         if key == "videos":
             videos = [_video(scan.text[a:b], name, n) for n, (_, a, b) in enumerate(scan.elements(key))]
+        elif key == "categories":
+            for number, (value, _, _) in enumerate(scan.elements(key)):
+                text = need(value, "name", f"categories[{number}]", name)
+                categories[_integer(value, "id", number, name, "categories")] = str(text)
         elif key == "annotations":
             for number, (value, start, end) in enumerate(scan.elements(key)):
                 span = _integer(value, "id", number, name), start, end
@@ -121,7 +128,8 @@ def _scanned(path: str, name: str, size: int, mtime: int) -> JsonIndex:
             scan.value()
     if "videos" not in seen:
         raise JsonFaultError(f"{name}: has no key 'videos': is this the file of YouTube-VIS?")
-    return JsonIndex(path, name, _distinct(videos, name), {k: tuple(sorted(v)) for k, v in spans.items()})
+    sorted_spans = {k: tuple(sorted(v)) for k, v in spans.items()}
+    return JsonIndex(path, name, _distinct(videos, name), categories, sorted_spans)
 
 
 def _text(path: str) -> str:

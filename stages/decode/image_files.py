@@ -21,9 +21,14 @@ def list_images(folder: str) -> list[str]:
     names = [
         entry.name
         for entry in Path(folder).iterdir()
-        if not entry.name.startswith(".") and entry.suffix.lower() in EXTENSIONS
+        if not entry.name.startswith(".") and is_image(entry.name)
     ]
     return sorted(names, key=_natural)
+
+
+def is_image(path: str) -> bool:
+    """Whether the name ends like an image's."""
+    return Path(path).suffix.lower() in EXTENSIONS
 
 
 def _natural(name: str) -> tuple[list[tuple[int, bytes]], bytes]:

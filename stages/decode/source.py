@@ -12,6 +12,7 @@ from stages.decode.classify import check_source, media_error
 from stages.decode.decoders.base import Decoder, Picture, SourceKind, decoder_class
 from stages.decode.demux import Tick
 from stages.decode.frames import FrameChunk, Probe
+from stages.decode.image_files import is_image
 from stages.decode.names import file_of, split_record
 from stages.decode.resize import RESIZERS, Box, find_borders, prepare
 from stages.decode.spec import DecodeRequest
@@ -79,7 +80,7 @@ class Source:
 
 
 def probe(path: str, tick: Tick) -> Probe:
-    """What the file, folder of images or record at ``path`` holds.
+    """What the file, image, folder of images or record at ``path`` holds.
 
     Raises:
         MediaError: if it can't be a result.
@@ -96,7 +97,9 @@ def source_kind(path: str) -> SourceKind:
     """
     if check_source(path):
         return "folder"
-    return "file" if split_record(path) is None else "record"
+    if split_record(path) is not None:
+        return "record"
+    return "image" if is_image(path) else "file"
 
 
 def identity(path: str, decoder: str, clock: float | None) -> tuple[Any, ...]:

@@ -10,9 +10,20 @@ from stages.discovery.baselines import (
     SpectralMethod,
 )
 from stages.discovery.contract import Method
+from stages.discovery.dinosaur import DinosaurMethod
 from stages.discovery.solv import SolvMethod
+from stages.discovery.vol import VolMethod
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for method in (SolvMethod, KMeansMethod, SpectralMethod, BlocksMethod, OneMethod, CentreBoxMethod)
+    for method in (
+        SolvMethod,
+        VolMethod,
+        DinosaurMethod,
+        KMeansMethod,
+        SpectralMethod,
+        BlocksMethod,
+        OneMethod,
+        CentreBoxMethod,
+    )
 }

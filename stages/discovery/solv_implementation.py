@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from stages.discovery.blocks.start import slower_encoder
 from stages.discovery.contract import FeatureShape, Segmentation, VideoFeatures
 from stages.discovery.solv import SolvMethod
 from stages.discovery.solv_model import SolvModel
@@ -33,11 +34,7 @@ class Solv:
     def optimiser(self, fit: str, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         """Adam without weight decay."""
         assert isinstance(model, SolvModel)
-        decoder = list(model.decoder.parameters())
-        painting = set(decoder)
-        others = [parameter for parameter in model.parameters() if parameter not in painting]
-        groups = [{"params": others, "lr": rate * self.method.encoder_rate}, {"params": decoder, "lr": rate}]
-        return torch.optim.Adam(groups)
+        return torch.optim.Adam(slower_encoder(model, model.decoder, rate, self.method.encoder_rate))
 
     def schedule(self, fit: str, step: int, steps: int) -> float:
         """Linear warm-up, then exponential decay."""

@@ -132,16 +132,7 @@ class SolvModel(nn.Module):
             start.cluster(self.slot_attention)
             if self.temporal is not None:
                 start.pass_through(self.temporal)
-            self._start_decoder()
-
-    def _start_decoder(self) -> None:
-        """Positions that are alike where they are near, and at first a grey picture and even masks."""
-        decoder = self.decoder
-        grid = grids.coordinates(self.shape.rows, self.shape.columns)
-        decoder.position_embedding.data.copy_(start.waves(grid, self.method.slot_width)[None])
-        decoder.last.weight.data.mul_(start.QUIET)
-        if decoder.relative_grid_linear is not None:
-            decoder.relative_grid_linear.weight.data.mul_(start.QUIET)
+            start.paint_quietly(self.decoder, grids.coordinates(self.shape.rows, self.shape.columns))
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 2.3)."""

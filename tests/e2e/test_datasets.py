@@ -12,8 +12,20 @@ import pytest
 from PIL import Image
 
 from stages.artifacts import whole
+from stages.catalog.boxes import read_boxes
+from stages.features.store.reader import FeatureStore
 from tests import cli
-from tests.layouts import LETTERBOX, expected_ytvis, make_davis, make_ytvis, write_masks, ytvis_json
+from tests.layouts import (
+    LETTERBOX,
+    expected_ytvis,
+    make_davis,
+    make_image_folder,
+    make_imagenet_vid,
+    make_ssv2,
+    make_ytvis,
+    write_masks,
+    ytvis_json,
+)
 from tests.media import make_video
 from tests.test_project import HEAVY, loaded_by
 from tests.tfrecords import clip, make_movi, movi_example, shard_path, write_shard
@@ -377,6 +389,48 @@ def test_videos_with_masks_beside_them(tmp_path: Path) -> None:
         r["value"] for r in scores(result) if (r["candidate"], r["protocol"]) == ("one", "mbo@video")
     ]
     assert whole_frame == [1.0, 1.0]
+
+
+# data sets of boxes, and without ground truth: as far as features
+
+
+def features_of(kind: str, root: Path, *assignments: str) -> dict[str, Any]:
+    """The result of the recipe ``features`` with the kind's own settings."""
+    return cli.run_json(*settings("features", root, f"data.kind={kind}", *assignments), "--max-failed", "1")
+
+
+def test_imagenet_vid(tmp_path: Path) -> None:
+    """Snippets and folders of frames in one run: every frame of both, and boxes by the catalog's row."""
+    root = make_imagenet_vid(tmp_path / "VID", ["ILSVRC2015_VID_train_0000/s0"], ["v0", "v1"], frames=FRAMES)
+    (root / "Data/VID/val/v1/000003.JPEG").write_bytes(b"no image")
+    result = features_of("imagenet_vid", root, "decode.size=[32,48]")
+    assert totals(result, "catalog") == (3, 0, 0) and totals(result, "features") == (2, 0, 1)
+    assert result["totals"]["features"]["frames"] == 2 * FRAMES
+    rows = pq.read_table(Path(result["artifacts"]["catalog"], "shards")).to_pylist()
+    (row,) = [row for row in rows if row["uri"] == "Data/VID/val/v0"]
+    found = read_boxes(str(root), row, range(row["frames"]))
+    assert [len(frame.boxes) for frame in found.frames] == [1] + [2] * (FRAMES - 1)
+    assert {found.names[n] for frame in found.frames for n in frame.classes} == {"dog", "domestic_cat"}
+    ((stage, fault, said),) = rejects(result).values()
+    assert (stage, fault) == ("features", "decode_error") and "v1: the image 000003.JPEG is broken" in said
+
+
+def test_ssv2(tmp_path: Path) -> None:
+    root = make_ssv2(tmp_path / "SSV2", train=["101", "102"], validation=["7"])
+    (root / "20bn-something-something-v2/102.webm").unlink()
+    result = features_of("ssv2", root, "data.split=train", "decode.size=[32,48]")
+    assert totals(result, "features") == (1, 1, 0) and result["totals"]["features"]["frames"] == 4
+    ((stage, fault, said),) = rejects(result).values()
+    assert (stage, fault) == ("catalog", "unreadable") and "102.webm: a list names this video" in said
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    """Pictures of one pixel and of extreme aspect are frames like any other, at the kind's own size."""
+    pictures = {"train/n01/a.JPEG": (30, 40), "train/n02/b.JPEG": (1, 1), "train/n02/c.JPEG": (1, 900)}
+    result = features_of("image_folder", make_image_folder(tmp_path / "ILSVRC", pictures))
+    assert totals(result, "features") == (3, 0, 0) and result["totals"]["features"]["frames"] == 3
+    store = FeatureStore(result["artifacts"]["features"])
+    assert {store.shape(video) for video in store.videos} == {(1, 28 * 28, 14)}
 
 
 # all

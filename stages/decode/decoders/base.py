@@ -16,8 +16,8 @@ from stages.errors import SettingsError
 Picture = NDArray[np.uint8]
 """uint8 (h, w, 3): one upright RGB frame."""
 
-SourceKind = Literal["file", "folder", "record"]
-"""A video file, a folder of images, or an example in a TFRecord file."""
+SourceKind = Literal["file", "folder", "record", "image"]
+"""A video file, a folder of images, an example in a TFRecord file, or one image."""
 
 
 class DecoderUnavailableError(SettingsError):
@@ -64,6 +64,10 @@ def decoder_class(name: str, kind: SourceKind) -> Callable[..., Any]:
         from stages.decode.decoders.tfrecord_ import TFRecordDecoder
 
         return TFRecordDecoder
+    if kind == "image":
+        from stages.decode.decoders.images import ImageDecoder
+
+        return ImageDecoder
     if kind == "folder":
         from stages.decode.decoders.images import ImagesDecoder
 

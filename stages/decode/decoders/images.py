@@ -1,4 +1,4 @@
-"""Folders of images as videos."""
+"""Images as videos: folders of them, or one alone."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from stages.decode.frames import Probe
 from stages.decode.image_files import list_images
 from stages.decode.names import shown_name
 from stages.decode.timeline import Timeline
+from stages.outcome import MediaError
 
 IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 """What Pillow raises for broken images; an `OSError` with an ``errno`` is the system's."""
@@ -94,14 +95,31 @@ class ImagesDecoder(StillsDecoder):
 
     def _read(self, index: int) -> Picture:
         name = self._images()[index]
-        path = str(Path(self._path, name))
-        try:
-            return read_image(path)
-        except IMAGE_ERRORS as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise unreadable(path, error) from error
-            what = f"the image {shown_name(name)} is broken: replace it or take it out"
-            raise media_error(self._path, "decode_error", what) from error
+        what = f"the image {shown_name(name)} is broken: replace it or take it out"
+        return _picture(str(Path(self._path, name)), media_error(self._path, "decode_error", what))
+
+
+class ImageDecoder(StillsDecoder):
+    """One image file: a video of one frame."""
+
+    used = "images"
+
+    def _count(self) -> int:
+        return 1
+
+    def _read(self, index: int) -> Picture:
+        what = "is a broken image: replace it or take it out"
+        return _picture(self._path, media_error(self._path, "decode_error", what))
+
+
+def _picture(path: str, broken: MediaError) -> Picture:
+    """The image file ``path``; raises ``broken`` where its content is no image."""
+    try:
+        return read_image(path)
+    except IMAGE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unreadable(path, error) from error
+        raise broken from error
 
 
 def read_image(source: str | BinaryIO) -> Picture:

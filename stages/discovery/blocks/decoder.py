@@ -34,19 +34,27 @@ class BroadcastDecoder(nn.Module):
         self.relative_grid_linear = nn.Linear(2, slot_width) if relative_grid else None
         self.layers = hidden_layers([slot_width, *hidden, width + 1])
 
-    def forward(self, slots: Tensor, active: Tensor, relative: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        slots: Tensor,
+        active: Tensor,
+        relative: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Decode.
 
         Args:
             slots: (B, K, d).
             active: bool (B, K), at least one per sample.
             relative: (B, K, N, 2), with ``relative_grid``.
+            positions: (N, d), codes of the positions that are painted; the learned ones by default.
 
         Returns:
             Reconstruction (B, N, D), and masks (B, K, N): a softmax over active slots, 0 for the others.
         """
         sample, slot = active.nonzero(as_tuple=True)
-        rows = self._first(slots[sample, slot], None if relative is None else relative[sample, slot])
+        codes = self.position_embedding.flatten(0, 1) if positions is None else positions
+        rows = self._first(slots[sample, slot], codes, None if relative is None else relative[sample, slot])
         for layer in self._linear[1:-1]:
             rows = layer(rows.relu())
         rows = rows.relu()  # (M, N, h), one row of the batch per active slot
@@ -67,11 +75,11 @@ class BroadcastDecoder(nn.Module):
     def _linear(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
-    def _first(self, slots: Tensor, relative: Tensor | None) -> Tensor:
-        """The first layer's output (M, N, h) for M slots (M, d)."""
+    def _first(self, slots: Tensor, codes: Tensor, relative: Tensor | None) -> Tensor:
+        """The first layer's output (M, N, h) for M slots (M, d) at positions with codes (N, d)."""
         first = self._linear[0]
         constant: Tensor = first.bias
-        at_position = self.position_embedding[0] @ first.weight.T
+        at_position = codes @ first.weight.T
         if self.relative_grid_linear is not None:
             assert relative is not None
             constant = constant + self.relative_grid_linear.bias @ first.weight.T

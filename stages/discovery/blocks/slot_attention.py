@@ -54,7 +54,10 @@ class SlotInit(nn.Module):
         """Slots (B, K, d); ``draws`` is a CPU generator, the global one by default."""
         if self.kind == "learned":
             return self.vectors.expand(batch, -1, -1)
-        noise = torch.randn(batch, self._slots, self.mean.shape[-1], generator=draws)
+        return self.place(torch.randn(batch, self._slots, self.mean.shape[-1], generator=draws))
+
+    def place(self, noise: Tensor) -> Tensor:
+        """Slots where standard normal ``noise`` (B, K, d) puts them in the shared Gaussian."""
         return self.mean + self.log_std.exp() * noise.to(self.mean)
 
 
@@ -141,12 +144,20 @@ class SlotAttention(nn.Module):
         self.update = SlotUpdate(width, hidden, update, dropout)
         self.output_linear = nn.Linear(width, width) if extra_pass else nn.Identity()
 
-    def forward(self, tokens: Tensor, draws: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots (B, K, d), attention over slots (B, K, N), and the same normalised over tokens."""
+    def forward(
+        self, tokens: Tensor, draws: torch.Generator | None = None, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots (B, K, d), attention over slots (B, K, N), and the same normalised over tokens.
+
+        Args:
+            tokens: (B, N, d).
+            draws: of the initial slots, a CPU generator.
+            start: initial slots (B, K, d) instead of drawn ones.
+        """
         tokens = self.input_norm(tokens)
         keys, values = self.to_k(tokens), self.to_v(tokens)
         scale = keys.shape[-1] ** -0.5
-        start = slots = self.initial(len(tokens), draws)
+        start = slots = self.initial(len(tokens), draws) if start is None else start
         for step in range(self.iterations):
             slots = cut(slots, start, step, self.iterations, self.gradient)
             normed = self.slot_norm(slots)

@@ -8,10 +8,12 @@ slots say something from the first step on; the decoder has only to learn to rea
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.mlp import ResidualMLP
 from stages.discovery.blocks.slot_attention import SlotAttention
@@ -55,11 +57,15 @@ def cluster(attention: SlotAttention | InvariantSlotAttention) -> None:
 
     The initial slots are drawn with deviation 1; positions hardly count at first.
     """
-    attention.initial.vectors.normal_()
+    if attention.initial.kind == "gaussian":
+        nn.init.zeros_(attention.initial.mean)
+        nn.init.zeros_(attention.initial.log_std)
+    else:
+        attention.initial.vectors.normal_()
     for linear, scale in ((attention.to_q, SHARPNESS), (attention.to_k, SHARPNESS), (attention.to_v, 1.0)):
         nn.init.eye_(linear.weight).mul_(scale)
-    assert isinstance(attention.output_linear, nn.Linear)
-    nn.init.eye_(attention.output_linear.weight)
+    if isinstance(attention.output_linear, nn.Linear):
+        nn.init.eye_(attention.output_linear.weight)
     _gather_alone(attention.update.gru)
     if isinstance(attention.update.mlp, ResidualMLP):
         attention.update.mlp.linear2.weight.mul_(QUIET)
@@ -87,6 +93,29 @@ def pass_through(binder: TemporalBinder) -> None:
         assert isinstance(layer, nn.TransformerEncoderLayer)
         layer.self_attn.out_proj.weight.mul_(QUIET)
         layer.linear2.weight.mul_(QUIET)
+
+
+@torch.no_grad()
+def paint_quietly(decoder: BroadcastDecoder, grid: Tensor) -> None:
+    """Position codes that are alike where positions are near, and at first a grey picture and even masks.
+
+    Args:
+        decoder: its codes are learned for the positions ``grid`` (N, 2), in one or more frames.
+        grid: in [-1, 1].
+    """
+    codes = decoder.position_embedding
+    codes.copy_(waves(grid, codes.shape[-1]).expand_as(codes))
+    decoder.last.weight.mul_(QUIET)
+    if decoder.relative_grid_linear is not None:
+        decoder.relative_grid_linear.weight.mul_(QUIET)
+
+
+def slower_encoder(model: nn.Module, decoder: nn.Module, rate: float, share: float) -> list[dict[str, Any]]:
+    """An optimiser's groups: the decoder learns at ``rate``, all else in ``model`` at ``share`` of it."""
+    painting = list(decoder.parameters())
+    known = set(painting)
+    others = [parameter for parameter in model.parameters() if parameter not in known]
+    return [{"params": others, "lr": rate * share}, {"params": painting, "lr": rate}]
 
 
 def waves(grid: Tensor, width: int) -> Tensor:

@@ -37,7 +37,7 @@ class Pattern(Protocol):
     def clips(self, count: int) -> int:
         """How many clips of such a video an epoch holds."""
 
-    def positions(self, count: int, number: int, draw: float) -> range:
+    def positions(self, count: int, number: int, draw: float) -> Sequence[int]:
         """The ``number``-th of them; ``draw`` is a random number in [0, 1), one per video and epoch."""
 
 
@@ -56,25 +56,44 @@ class WholeVideo:
 
 @dataclass(frozen=True)
 class RandomClip:
-    """Every video once per epoch, with ``frames`` frames, ``stride`` apart, from a random start.
+    """Every video ``clips_per_video`` times per epoch, with ``frames`` frames from a random start.
 
-    The clip lies within the video where it fits; a shorter video is taken from its first frame on.
+    The clip lies within the video where it fits; a shorter video is taken from its first frame on. Clips of
+    one video follow each other in an epoch, so that a batch of as many clips is one of a single video (VOL,
+    methods sheet 1.4).
+
+    Attributes:
+        frames: of a clip.
+        stride: frames from one to the next; of several, one is drawn for every clip.
+        clips_per_video: clips of a video in an epoch, drawn independently.
+        repeat_last: where a video is too short, repeat the last frame that is reached instead of leaving it.
     """
 
     frames: int
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
+    clips_per_video: int = 1
+    repeat_last: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(self, "frames", "stride")
+        _check_positive(self, "frames", "stride", "clips_per_video")
 
     def clips(self, count: int) -> int:
         """See `Pattern.clips`."""
-        return 1
+        return self.clips_per_video
 
-    def positions(self, count: int, number: int, draw: float) -> range:
+    def positions(self, count: int, number: int, draw: float) -> Sequence[int]:
         """See `Pattern.positions`."""
-        starts = max(count - (self.frames - 1) * self.stride, 1)
-        return _window(int(draw * starts), self.frames, self.stride)
+        if number:  # a draw of its own for every further clip of the video
+            draw = np.random.Generator(np.random.PCG64([int(draw * 2**53), number])).random()
+        strides = (self.stride,) if isinstance(self.stride, int) else self.stride
+        choice, draw = divmod(draw * len(strides), 1.0)
+        stride = strides[int(choice)]
+        starts = max(count - (self.frames - 1) * stride, 1)
+        window = _window(int(draw * starts), self.frames, stride)
+        if not self.repeat_last or window[-1] < count:
+            return window
+        last = (count - 1) // stride * stride  # such a clip starts at frame 0
+        return tuple(min(position, last) for position in window)
 
 
 @dataclass(frozen=True)
@@ -177,7 +196,11 @@ class ClipSampler:
         random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         draws = random.random(len(self._counts))
         total = int(self._ends[-1]) if len(self._ends) else 0
-        return random.permutation(total) if self._shuffle else np.arange(total), draws
+        if not self._shuffle:
+            return np.arange(total), draws
+        together = self._pattern.clips_per_video if isinstance(self._pattern, RandomClip) else 1
+        firsts = random.permutation(total // together) * together
+        return (firsts[:, None] + np.arange(together)).ravel(), draws
 
     def _clip(self, number: int, draws: np.ndarray) -> Clip:
         which = int(np.searchsorted(self._ends, number, side="right"))
@@ -235,7 +258,6 @@ def _window(start: int, frames: int, stride: int) -> range:
 
 def _check_positive(pattern: object, *names: str) -> None:
     for name in names:
-        if getattr(pattern, name) < 1:
-            raise ValueError(
-                f"{name} of {type(pattern).__name__} is {getattr(pattern, name)}, must be positive"
-            )
+        value = getattr(pattern, name)
+        if np.size(value) == 0 or np.min(value) < 1:
+            raise ValueError(f"{name} of {type(pattern).__name__} is {value}, must be positive")

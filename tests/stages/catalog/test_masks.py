@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.catalog.masks import read_ids
+from stages.catalog.masks import mask_box, read_ids
 
 
 def test_from_memory():
@@ -26,3 +26,12 @@ def test_messages_carry_the_name_given():
         read_ids(file, "a/x.png", binary=False)
     with pytest.raises(OSError):
         read_ids(BytesIO(b"none"), "a/x.png", binary=False)
+
+
+def test_boxes_end_with_the_last_pixel():
+    mask = np.zeros((5, 7), bool)
+    assert mask_box(mask) is None
+    mask[3, 2] = True
+    assert mask_box(mask) == (2, 3, 2, 3)
+    mask[1, 6] = True
+    assert mask_box(mask) == (2, 1, 6, 3)

@@ -186,6 +186,23 @@ def test_a_broken_image_is_named(client, folder, content):
     assert caught.value.error_class == "decode_error"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (12, 8)])
+def test_one_image_is_a_video_of_one_frame(client, tmp_path, size):
+    Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(tmp_path / "a.JPEG")
+    index, pts, rgb, info = collect(client, request(tmp_path / "a.JPEG", geometry=Geometry((16, 24))))
+    assert (index.tolist(), pts.tolist(), info["native"]) == ([0], [0.0], list(size))
+    assert rgb.shape == (1, 16, 24, 3) and np.abs(rgb.astype(int) - 90).max() <= 1
+    probe = client.probe("key", str(tmp_path / "a.JPEG"), MemoryAttempts())
+    assert (probe.frames, probe.fps, (probe.height, probe.width)) == (1, None, size)
+
+
+def test_one_broken_image_is_named(client, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(MediaError, match="a.jpg: is a broken image") as caught:
+        collect(client, request(tmp_path / "a.jpg"))
+    assert caught.value.error_class == "decode_error"
+
+
 def test_davis_frames(client):
     sequences = sorted(outside("data", "davis2016_mini", "JPEGImages", "480p").iterdir())
     index, _, rgb, info = collect(client, request(sequences[0], stride=20, geometry=Geometry(64)))

@@ -60,8 +60,9 @@ def test_not_media(client, tmp_path, name, content):
 
 
 def test_still_picture(client, tmp_path):
-    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
-    assert "folder" in rejected(client, tmp_path / "a.png", "not_media")
+    """One that is called like a picture is a video of one frame: see test_pictures."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.mp4", format="png")
+    assert "folder" in rejected(client, tmp_path / "a.mp4", "not_media")
 
 
 def test_a_name_that_looks_like_a_pattern_or_a_protocol(client, clean, tmp_path):

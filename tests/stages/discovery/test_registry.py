@@ -8,7 +8,7 @@ from stages.discovery.registry import METHODS
 
 
 def test_names():
-    assert set(METHODS) == {"solv", "kmeans", "spectral", "blocks", "one", "centre"}
+    assert set(METHODS) == {"solv", "vol", "dinosaur", "kmeans", "spectral", "blocks", "one", "centre"}
     assert all(name == method.name for name, method in METHODS.items())
 
 

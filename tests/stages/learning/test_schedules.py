@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from stages.learning.schedules import constant, cosine, warmup_exponential
+from stages.learning.schedules import constant, cosine, warmup_exponential, warmup_halving
 
 PEAK = 4e-4
 
@@ -39,3 +39,15 @@ def test_cosine_and_constant():
     assert math.isclose(cosine(10, 10, 0.1), 0.1)
     assert math.isclose(cosine(2, 8, 0.0), (1 + math.sqrt(0.5)) / 2)
     assert {constant(step, 10) for step in range(10)} == {1.0}
+
+
+def test_warm_up_and_halving_at_once_or_in_turn():
+    assert [warmup_halving(step, 4, 8) for step in (0, 2, 4, 8, 16)] == [
+        0,
+        0.5 * 0.5**0.25,
+        0.5**0.5,
+        0.5,
+        0.25,
+    ]
+    assert [warmup_halving(step, 4, 8, decay_from=4) for step in (0, 2, 4, 12, 20)] == [0, 0.5, 1, 0.5, 0.25]
+    assert warmup_halving(0, 0, 8) == 1

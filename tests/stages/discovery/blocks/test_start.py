@@ -4,10 +4,19 @@ import pytest
 import torch
 from torch import nn
 
+from stages.discovery.blocks.decoder import BroadcastDecoder
 from stages.discovery.blocks.grid import coordinates
 from stages.discovery.blocks.invariant import InvariantSlotAttention
 from stages.discovery.blocks.slot_attention import SlotAttention
-from stages.discovery.blocks.start import cluster, keep_scale, pass_through, spread, waves
+from stages.discovery.blocks.start import (
+    cluster,
+    keep_scale,
+    paint_quietly,
+    pass_through,
+    slower_encoder,
+    spread,
+    waves,
+)
 from stages.discovery.blocks.temporal import TemporalBinder
 from tests.stages.discovery.making_solv import noise
 
@@ -103,3 +112,15 @@ def test_wave_codes_are_alike_where_positions_are_near() -> None:
     near = (apart > 0) & (apart < 0.35)
     assert alike[near].mean() > 0.7
     assert alike[apart > 1.5].mean() < 0.2
+
+
+def test_quiet_painting_and_a_slower_encoder() -> None:
+    decoder = BroadcastDecoder(8, 5, 12, [6], relative_grid=True)
+    before = decoder.last.weight.clone()
+    paint_quietly(decoder, coordinates(3, 4))
+    assert torch.allclose(decoder.last.weight, before * 0.1)
+    assert 0.5 < decoder.position_embedding.std() < 2
+    model = nn.ModuleDict({"decoder": decoder, "other": nn.Linear(2, 2)})
+    slow, fast = slower_encoder(model, decoder, 0.01, 0.1)
+    assert slow["lr"] == pytest.approx(0.001) and fast["lr"] == 0.01
+    assert len(slow["params"]) == 2 and len(fast["params"]) == len(list(decoder.parameters()))

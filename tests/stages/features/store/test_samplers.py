@@ -62,7 +62,51 @@ def test_random_clips_lie_within_the_video_and_reach_all_of_it(frames: int, stri
     assert list(short) == [i * stride for i in range(frames)]
 
 
-@pytest.mark.parametrize("make", [lambda: RandomClip(0), lambda: RandomClip(2, 0), lambda: Windows(2, hop=0)])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 20, 60])
+def test_strides_are_drawn_evenly_and_short_videos_repeat_the_last_frame_that_is_reached(count: int) -> None:
+    """VOL's clips (methods sheet 1.4), against the rule taken step by step."""
+    pattern, found = RandomClip(8, (1, 2, 4, 8), repeat_last=True), Counter[tuple[int, ...]]()
+    for draw in np.linspace(0, 1, 4000, endpoint=False):
+        found[tuple(pattern.positions(count, 0, draw))] += 1
+    expected = Counter[tuple[int, ...]]()
+    for stride in (1, 2, 4, 8):
+        starts = range(max(count - 7 * stride, 1))
+        for start in starts:
+            clip = [start]
+            while len(clip) < 8:
+                clip.append(clip[-1] + stride if clip[-1] + stride < count else clip[-1])
+            expected[tuple(clip)] += 1000 / len(starts)
+    assert found.keys() == expected.keys()
+    assert all(abs(found[clip] - times) <= 2 for clip, times in expected.items())
+
+
+def test_clips_of_a_video_follow_each_other_and_are_drawn_apart(store: FeatureStore) -> None:
+    pattern = RandomClip(2, (1, 2), clips_per_video=5, repeat_last=True)
+    sampler = ClipSampler(store, pattern, seed=1)
+    clips = list(sampler)
+    assert len(clips) == 5 * len(COUNTS) and all(all(clip.mask) for clip in clips)
+    batches = [clips[i : i + 5] for i in range(0, len(clips), 5)]
+    assert [len({clip.video for clip in batch}) for batch in batches] == [1] * len(COUNTS)
+    assert {batch[0].video for batch in batches} == set(COUNTS)
+    (long,) = [batch for batch in batches if batch[0].video == "d"]
+    assert len({clip.positions for clip in long}) > 2
+    assert load(store, batches[0][0])[0].shape == (2, 6, 8)
+    sampler.advance(len(sampler))
+    assert [clip.video for clip in sampler] != [clip.video for clip in clips]
+    assert list(ClipSampler(store, pattern, seed=1)) == clips
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RandomClip(0),
+        lambda: RandomClip(2, 0),
+        lambda: RandomClip(2, ()),
+        lambda: RandomClip(2, (1, 0)),
+        lambda: RandomClip(2, clips_per_video=0),
+        lambda: Windows(2, hop=0),
+    ],
+)
 def test_senseless_patterns_are_refused(make: type) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         make()
@@ -107,7 +151,7 @@ def test_random_starts_change_from_epoch_to_epoch(store: FeatureStore) -> None:
     assert len(starts) > 5
 
 
-@pytest.mark.parametrize("pattern", [RandomClip(3), Windows(3), WholeVideo()])
+@pytest.mark.parametrize("pattern", [RandomClip(3), RandomClip(3, (1, 2), 2), Windows(3), WholeVideo()])
 @pytest.mark.parametrize("consumed", [1, 3, 4, 7])
 def test_a_resumed_sampler_goes_on_as_if_nothing_had_happened(
     store: FeatureStore, pattern: Pattern, consumed: int

@@ -1,0 +1,1 @@
+"""Masked pre-training of the video transformer (VOL's stage 1)."""
