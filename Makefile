@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICKSTART := quickstart
 QUALITY := quality
+# Half of a test run is waiting, so a few more than there are cores; each file is run by one process.
+TESTS_AT_ONCE ?= 3
 
 .PHONY: install quickstart test lint lock bench quality clean
 
@@ -22,7 +24,7 @@ quickstart: install
 	@echo "next     $(BIN)/python pipelines/run.py features --set data.root=FOLDER --set store=STORE --plan"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

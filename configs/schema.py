@@ -22,6 +22,7 @@ from stages.discovery.vol import VolMethod
 from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
+from stages.labeling.spec import LabelSpec
 from stages.learning.spec import TrainSpec
 
 
@@ -117,6 +118,7 @@ class Config:
     centre: CentreBoxMethod = field(default_factory=CentreBoxMethod)
     train: TrainSpec = field(default_factory=TrainSpec)
     tubes: TubesConfig = field(default_factory=TubesConfig)
+    label: LabelSpec = field(default_factory=LabelSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)

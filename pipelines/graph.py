@@ -92,7 +92,7 @@ class _Binder:
         self.chain: list[BoundStage] = []
         self.fingerprints: list[str] = []
         self.whole: list[BoundWhole] = []
-        self._models: list[str] = []
+        self._models: dict[str, str] = {}
         self._folders: dict[str, str] = {}
         run = config.run
         self._context = WorkContext(
@@ -105,15 +105,17 @@ class _Binder:
         )
         given = given_model(config)
         if given is not None:
-            self._models = [given.fingerprint]
+            self._models["model"] = given.fingerprint
             self._folders["model"] = str(given.folder)
 
     def bind(self, stage: Stage) -> None:
         """Give ``stage`` its folder, its inputs and its context."""
         if isinstance(stage, MapStage):
-            inputs = self.fingerprints[-1:] + (self._models if stage.reads_model else [])
+            read = [self._models[kind] for kind in stage.reads if kind in self._models]
+            inputs = self.fingerprints[-1:] + read
         elif isinstance(stage, FitStage):
-            inputs = self.fingerprints[-1:] + ([] if self._limit is None else [f"limit {self._limit}"])
+            narrowed = [] if self._limit is None else [f"limit {self._limit}"]
+            inputs = self.fingerprints[-1:] + narrowed if stage.reads_data else []
         else:
             inputs = self.fingerprints + [w.fingerprint for w in self.whole]
         fingerprint = stage.fingerprint(inputs)
@@ -130,7 +132,7 @@ class _Binder:
             )
             self.whole.append(bound)
             if bound.fit:
-                self._models = [fingerprint]
+                self._models[stage.kind] = fingerprint
         self._folders[stage.kind] = str(folder)
 
 

@@ -202,8 +202,9 @@ class MapStage(Stage):
     hands_on: ClassVar[Literal["rows", "outcomes"]] = "outcomes"
     """What the items of the next stage are: the rows of this one's table (one per video), or its outcomes."""
 
-    reads_model: ClassVar[bool] = False
-    """Whether it uses the recipe's trained model, whose fingerprint then enters its own."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Kinds of the fit stages before it whose results it uses, where the recipe has them; their fingerprints
+    enter its own."""
 
     @abstractmethod
     def open(self, context: WorkContext) -> ShardWorker:
@@ -236,6 +237,9 @@ class WholeStage(Stage):
 
 class FitStage(WholeStage):
     """A whole artifact in, one model out (safetensors and JSON). Runs on Ray Train, or in this process."""
+
+    reads_data: ClassVar[bool] = True
+    """Whether it learns from the map stage before it; else the same settings give the same model anywhere."""
 
 
 class ReduceStage(WholeStage):

@@ -15,6 +15,18 @@ def above(shard: str) -> str:
     return upstream
 
 
+def at(shard: str, level: int) -> str:
+    """The shard of stage ``level`` (0: the first) from which ``shard`` descends, or ``shard`` itself.
+
+    Raises:
+        ValueError: for a shard of an earlier stage.
+    """
+    parts = shard.split("-")
+    if len(parts) <= level:
+        raise ValueError(f"shard {shard} is of a stage before number {level}")
+    return "-".join(parts[: level + 1])
+
+
 def root(shard: str) -> str:
     """The shard of the first stage from which ``shard`` descends."""
     return shard.partition("-")[0]

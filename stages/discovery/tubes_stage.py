@@ -28,7 +28,7 @@ class TubesStage(MapStage):
 
     kind: ClassVar[str] = "tubes"
     suffix: ClassVar[str] = ".parquet"
-    reads_model: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("model",)
 
     method: Method
     only_annotated: bool = False

@@ -29,10 +29,21 @@ TUBES_SCHEMA = pa.schema(
         pa.field("score", pa.float32(), nullable=False),  # mean confidence of the tube's pixels, see `labels`
         pa.field("slot", pa.list_(pa.float32())),  # of the tube: mean of its slot vectors
         pa.field("label", pa.string()),  # of the tube: its name, where a stage has named it
-        pa.field("label_score", pa.float32()),
+        pa.field("label_score", pa.float32()),  # its probability; null for one that no name fits
+        pa.field("top", pa.list_(pa.struct([("name", pa.string()), ("score", pa.float32())]))),  # best names
+        pa.field("background", pa.string()),  # the name of background that fits better than any target
+        pa.field("members", pa.list_(pa.int32())),  # the tubes of the artifact before that it is made of
+        pa.field("classes", pa.list_(pa.float32())),  # probabilities of the rest and of every target
     ]
 )
-"""One row per tube and frame; the last three columns are the same in all rows of a tube."""
+"""One row per tube and frame; the columns from ``slot`` on are the same in all rows of a tube, and null where
+no stage has named it."""
+
+OF_TUBE = ("slot", "label", "label_score", "top", "background", "members", "classes")
+"""The columns of `TUBES_SCHEMA` that belong to the tube as a whole."""
+
+NAMED = "named"
+"""The kind of the masks that naming leaves: merged, and with the names of what they show."""
 
 TUBES_MANIFEST = pa.schema(
     [
@@ -59,7 +70,7 @@ TUBE_SCHEMA = pa.schema(
         pa.field("last", pa.int64(), nullable=False),
         pa.field("area", pa.int64(), nullable=False),  # pixels over all frames
         pa.field("score", pa.float32(), nullable=False),  # mean over those pixels
-        *(TUBES_SCHEMA.field(name) for name in ("slot", "label", "label_score")),
+        *(TUBES_SCHEMA.field(name) for name in OF_TUBE),
     ]
 )
 """One row per tube."""
@@ -91,6 +102,6 @@ def tubes_of(rows: pa.Table) -> pa.Table:
         "last": found["frame_max"],
         "area": found["area_sum"],
         "score": pc.divide(found["weight_sum"], found["area_sum"]).cast(pa.float32()),
-        **{name: rows[name].take(found["row_min"]) for name in ("slot", "label", "label_score")},
+        **{name: rows[name].take(found["row_min"]) for name in OF_TUBE},
     }
     return pa.table([columns[name] for name in TUBE_SCHEMA.names], schema=TUBE_SCHEMA).combine_chunks()

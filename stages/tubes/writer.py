@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.features.store.hashed_file import HashedFile
 from stages.stage import WrittenShard
-from stages.tubes.table import TUBES_MANIFEST, TUBES_SCHEMA
+from stages.tubes.table import OF_TUBE, TUBES_MANIFEST, TUBES_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,27 @@ class TubeFrame:
     box: tuple[int, int, int, int]
     area: int
     score: float
+
+
+@dataclass(frozen=True)
+class TubeName:
+    """What a tube is called; see `stages.labeling.naming.Named`.
+
+    Attributes:
+        label: a target, or ``unnamed``.
+        score: its probability; None for ``unnamed``.
+        top: the best targets and their probabilities, falling.
+        background: the name of background that fits better than any target; None otherwise.
+        members: numbers of the tubes that it was made of, rising.
+        classes: probabilities of the rest and of every target, (1 + n,); None without features.
+    """
+
+    label: str
+    score: float | None
+    top: tuple[tuple[str, float], ...] = ()
+    background: str | None = None
+    members: tuple[int, ...] = ()
+    classes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +130,7 @@ class TubesWriter:
         pts: Sequence[float] | np.ndarray,
         found: Sequence[TubeFrame],
         slots: Mapping[int, np.ndarray] | None = None,
+        names: Mapping[int, TubeName] | None = None,
     ) -> None:
         """Add the tubes of one kind of masks to the current video.
 
@@ -120,6 +142,7 @@ class TubesWriter:
             pts: their times in seconds.
             found: in any order.
             slots: slot vector, (d,), by tube; None where the method has none.
+            names: by tube; None where nothing has been named.
 
         Raises:
             ValueError: one of these rules is broken.
@@ -129,7 +152,7 @@ class TubesWriter:
         self._video, self._looked = video, looked
         self._masks.append(mask)
         if found:
-            self._batches.append(_batch(video, mask, looked, found, slots))
+            self._batches.append(_batch(video, mask, looked, found, slots, names))
 
     def keep(self, video: str) -> None:
         """Write the current video.
@@ -211,7 +234,12 @@ class TubesWriter:
 
 
 def _batch(
-    video: str, mask: str, looked: _Looked, found: Sequence[TubeFrame], slots: Mapping[int, np.ndarray] | None
+    video: str,
+    mask: str,
+    looked: _Looked,
+    found: Sequence[TubeFrame],
+    slots: Mapping[int, np.ndarray] | None,
+    names: Mapping[int, TubeName] | None,
 ) -> pa.RecordBatch:
     """Rows of `TUBES_SCHEMA`, sorted by tube and frame."""
     found = sorted(found, key=lambda f: (f.tube, f.position))
@@ -229,9 +257,7 @@ def _batch(
         "box": pa.FixedSizeListArray.from_arrays(pa.array(box), 4),
         "area": [f.area for f in found],
         "score": [f.score for f in found],
-        "slot": _slots([f.tube for f in found], slots),
-        "label": [None] * count,
-        "label_score": [None] * count,
+        **_of_tubes([f.tube for f in found], slots, names),
     }
     arrays = [
         value if isinstance(value, pa.Array) else pa.array(value, field.type)
@@ -241,12 +267,21 @@ def _batch(
     return pa.RecordBatch.from_arrays(arrays, schema=TUBES_SCHEMA)
 
 
-def _slots(tubes: Sequence[int], slots: Mapping[int, np.ndarray] | None) -> pa.Array:
-    """The slot vector of every row's tube."""
-    kind = TUBES_SCHEMA.field("slot").type
-    if slots is None:
-        return pa.nulls(len(tubes), kind)
+def _of_tubes(
+    tubes: Sequence[int], slots: Mapping[int, np.ndarray] | None, names: Mapping[int, TubeName] | None
+) -> dict[str, pa.Array]:
+    """The columns `OF_TUBE` for every row, given the tube of each row."""
     numbers = sorted(set(tubes))
-    each = pa.array([np.asarray(slots[number], np.float32) for number in numbers], kind)
     places = {number: place for place, number in enumerate(numbers)}
-    return each.take(pa.array([places[tube] for tube in tubes]))
+    each: dict[str, list[Any]] = {
+        "slot": [None if slots is None else np.asarray(slots[number], np.float32) for number in numbers]
+    }
+    named = [None if names is None else names[number] for number in numbers]
+    each["label"] = [name and name.label for name in named]
+    each["label_score"] = [name and name.score for name in named]
+    each["top"] = [name and [{"name": n, "score": s} for n, s in name.top] for name in named]
+    each["background"] = [name and name.background for name in named]
+    each["members"] = [name and list(name.members) for name in named]
+    each["classes"] = [name and name.classes for name in named]
+    take = pa.array([places[tube] for tube in tubes])
+    return {column: pa.array(each[column], TUBES_SCHEMA.field(column).type).take(take) for column in OF_TUBE}

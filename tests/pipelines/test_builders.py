@@ -29,7 +29,7 @@ def test_every_recipe_can_be_built(recipe: str) -> None:
     assert names[0] == "catalog"
     reduces = [isinstance(stage, ReduceStage) for stage in stages]
     assert reduces == sorted(reduces), "tables and pages come last"
-    readers = [n for n, s in enumerate(stages) if isinstance(s, MapStage) and s.reads_model]
+    readers = [n for n, s in enumerate(stages) if isinstance(s, MapStage) and "model" in s.reads]
     fits = [n for n, s in enumerate(stages) if isinstance(s, FitStage)]
     assert all(fit < reader for fit in fits for reader in readers)
 
@@ -66,7 +66,7 @@ def test_settings_reach_their_stage() -> None:
 
 
 def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(SettingsError, match="there is no such method; there are solv, kmeans"):
+    with pytest.raises(SettingsError, match="there is no such method; there are solv, vol, dinosaur, kmeans"):
         method_of(config("solv_davis", "method.name=slots"))
 
 
