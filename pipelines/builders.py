@@ -23,6 +23,7 @@ from stages.evaluation.metrics_stage import MetricsStage
 from stages.evaluation.scores_stage import ScoresStage
 from stages.evaluation.spec import MetricsSpec
 from stages.features.stage import FeaturesStage
+from stages.labeling.clip_stage import ClipStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
 from stages.stage import Stage
@@ -131,6 +132,7 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "catalog": catalog_stage,
     "features": features_stage,
     "model": train_stage,
+    "clip": lambda config: ClipStage(config.clip_sprites),
     "tubes": tubes_stage,
     "scores": scores_stage,
     "metrics": metrics_stage,

@@ -103,6 +103,8 @@ def _stream(
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:
     """Exit code 3 where more videos are rejected than tolerated."""
+    if not totals:
+        return 0
     rejected = sum(total.rejected for total in totals.values())
     catalog = totals["catalog"]
     everything = catalog.done + catalog.rejected
@@ -124,6 +126,7 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
     output.metrics(artifacts)
+    output.accuracy(artifacts)
     output.data(
         {
             "run": record.id,

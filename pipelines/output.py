@@ -16,6 +16,7 @@ from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.evaluation.results import read_metrics
+from stages.labeling.accuracy import read_accuracy
 
 
 def human_bytes(count: int | None) -> str:
@@ -121,8 +122,28 @@ class Output:
         if page is not None:
             self.say(f"page: {page[0] / 'report.html'}")
 
+    def accuracy(self, artifacts: Mapping[str, str]) -> None:
+        """How often a CLIP that a run has trained finds the right word, in percent."""
+        found = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
+        if found:
+            columns = ("right", "chance", "majority")
+            rows = [[n, *(f"{100 * getattr(a, c):.1f}" for c in columns)] for n, a in found.items()]
+            self.table(["zero-shot", *columns], rows)
 
-_LEFT = {"candidate", "stage", "why", "artifact", "run", "state", "what", "video", "path", "problem"}
+
+_LEFT = {
+    "zero-shot",
+    "candidate",
+    "stage",
+    "why",
+    "artifact",
+    "run",
+    "state",
+    "what",
+    "video",
+    "path",
+    "problem",
+}
 
 
 def plan_data(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
