@@ -116,8 +116,8 @@ def branch_stage(config: Config) -> BranchStage:
     """
     if config.backbone.name != CLIP:
         raise SettingsError(
-            f"backbone.name={config.backbone.name}: patches of CLIP are adapted on its own features; leave it "
-            f"at {CLIP}"
+            f"backbone.name={config.backbone.name}: patches of CLIP are adapted on its own features: leave "
+            f"it at {CLIP}"
         )
     whole = (BASE, FLIP) if config.views.flip else (BASE,)
     method = PatchClipMethod(config.label.clip_spec, config.views.cropped() or whole)

@@ -16,7 +16,7 @@ from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.evaluation.results import read_metrics
-from stages.labeling.accuracy import read_accuracy
+from stages.labeling.accuracy import Accuracy
 
 
 def human_bytes(count: int | None) -> str:
@@ -122,13 +122,13 @@ class Output:
         if page is not None:
             self.say(f"page: {page[0] / 'report.html'}")
 
-    def accuracy(self, artifacts: Mapping[str, str]) -> None:
-        """How often a CLIP that a run has trained finds the right word, in percent."""
-        found = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
+    def accuracy(self, found: Mapping[str, Accuracy]) -> None:
+        """How often a CLIP that a run has trained, or found trained, knows the right word, in percent."""
         if found:
-            columns = ("right", "chance", "majority")
-            rows = [[n, *(f"{100 * getattr(a, c):.1f}" for c in columns)] for n, a in found.items()]
-            self.table(["zero-shot", *columns], rows)
+            rows = [
+                [n, *(f"{100 * v:.1f}" for v in (a.right, a.chance, a.majority))] for n, a in found.items()
+            ]
+            self.table(["zero-shot", "right", "chance", "majority"], rows)
 
 
 _LEFT = {

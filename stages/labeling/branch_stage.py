@@ -42,9 +42,10 @@ class BranchStage(TrainStage):
 
         from stages.discovery.training import train_method
         from stages.labeling.branch_files import describe_branch
+        from stages.labeling.branch_training import PatchClipImplementation
 
         train_method(self, folder, context)
         if not dist.is_initialized() or dist.get_rank() == 0:
-            tower = self.method.implement().tower
+            tower = PatchClipImplementation(self.method).tower
             clip = self.method.clip
             describe_branch(folder, tower, {"model": clip.model, "clip": clip.identity()})
