@@ -25,12 +25,22 @@ BAD = "tests.stages.decode.bad_decoders:Bad"
 QUICK = Limits(timeout_s=1.0, memory_mb=400, attempts=2)
 
 
+ELSEWHERE = set()
+"""Processes that tests of other files, which this process ran before, have left to their session."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_ours():
+    ELSEWHERE.update(psutil.Process().children())
+
+
 def decoder_children():
-    """Decoder children of this process, dead ones that nobody collected included; it may have others."""
+    """Decoder children of these tests, dead ones that nobody collected included; there may be others."""
     return [
         child
         for child in psutil.Process().children()
-        if child.status() == psutil.STATUS_ZOMBIE or "stages.decode.child" in child.cmdline()
+        if child not in ELSEWHERE
+        and (child.status() == psutil.STATUS_ZOMBIE or "stages.decode.child" in child.cmdline())
     ]
 
 
