@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
-from stages.evaluation.metrics_stage import MetricsStage, current_scores, figures, per_video
+from stages.evaluation.metrics_stage import MetricsStage, figures, per_video
+from stages.evaluation.score_rows import current_scores
 from stages.evaluation.scores_stage import SCORES_SCHEMA
 from stages.metrics.protocols import PROTOCOLS as ALL
 from stages.stage import WorkContext
