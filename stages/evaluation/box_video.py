@@ -56,15 +56,11 @@ def protocols_of(names: Sequence[str], comparison: Comparison, own: bool) -> lis
     Args:
         own: whether it is the method's own.
     """
-    nameless = {
-        "words": not (comparison.vocabulary and own),
-        "boxes": comparison.columns is not None and not own,
-    }
-    return [
-        name
-        for name in names
-        if not (BOX_PROTOCOLS[name].names and nameless.get(BOX_PROTOCOLS[name].takes, False))
-    ]
+    silent = {"words"} if not (comparison.vocabulary and own) else set()
+    if comparison.columns is not None and not own:
+        silent.add("boxes")
+    protocols = [BOX_PROTOCOLS[name] for name in names]
+    return [p.name for p in protocols if not (p.names and p.takes in silent)]
 
 
 def found_video(found: FoundTubes, comparison: Comparison, names: Sequence[str]) -> FoundVideo:

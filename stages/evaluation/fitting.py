@@ -26,8 +26,8 @@ def refuse_unfit(protocols: Sequence[str], rule: str, named: bool) -> None:
     if boxes and masks:
         fitting = [name for name in ALL_PROTOCOLS if not needs_masks(name) and not needs_words(name)]
         raise SettingsError(
-            f"metrics.protocols: {', '.join(masks)}: the ground truth of this data set ({rule}) is boxes, and "
-            f"these compare masks; those that fit are {', '.join(fitting)}"
+            f"metrics.protocols: {', '.join(masks)}: the ground truth of this data set is boxes ({rule}), "
+            f"and these compare masks; those that fit are {', '.join(fitting)}"
         )
     words = [name for name in protocols if needs_words(name)]
     if words and rule != "sprites":
@@ -37,6 +37,6 @@ def refuse_unfit(protocols: Sequence[str], rule: str, named: bool) -> None:
         )
     if words and not named:
         raise SettingsError(
-            f"metrics.protocols: {', '.join(words)}: this recipe names nothing; take one with the stage named, "
+            f"metrics.protocols: {', '.join(words)}: this recipe names nothing; take one with the stage named "
             "or leave these out"
         )

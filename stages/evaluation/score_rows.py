@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,8 @@ def evidence_arrays(column: pa.Array) -> list[np.ndarray]:
     rows = column.flatten()
     values = rows.flatten().to_numpy(zero_copy_only=False)
     ends = rows.offsets.to_numpy() - rows.offsets[0].as_py()
-    starts = np.cumsum([0, *pc.list_value_length(column).to_pylist()])
-    return [
-        values[ends[first] : ends[last]].reshape(last - first, -1)
-        for first, last in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    starts = np.cumsum([0, *pc.list_value_length(column).to_pylist()]).tolist()
+    return [values[ends[a] : ends[b]].reshape(b - a, -1) for a, b in pairwise(starts)]
 
 
 def _current(folder: Path, schema: pa.Schema, only: pc.Expression | None = None) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,7 +64,7 @@ class Annotation:
         return max(len(tracks), *(len(frame.boxes) for frame in frames), 0)
 
 
-class Candidate:
+class Candidate(ABC):
     """One set of tubes of a video, read or made when a protocol asks for it.
 
     Args:
@@ -73,13 +74,13 @@ class Candidate:
     def __init__(self, name: str, own: bool) -> None:
         self.name, self.own = name, own
 
+    @abstractmethod
     def label_map(self) -> np.ndarray:
         """The tube of every pixel, int16 (T, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tubes(self) -> FoundTubes:
         """The tubes."""
-        raise NotImplementedError
 
 
 class Stored(Candidate):

@@ -74,4 +74,4 @@ def majority(rows: np.ndarray) -> float | None:
 
 def _would_be_right(frames: Sequence[WordFrame], names: Sequence[str]) -> np.ndarray:
     found = [[is_right(name, words) for name in names] for _, words in localised(frames)]
-    return np.array(found, np.float64).reshape(-1, len(names))
+    return np.array(found, np.float64).reshape(len(found), len(names))

@@ -20,5 +20,6 @@ def test_spellings_of_a_name_are_one():
 
 
 def test_a_data_set_without_classes():
-    with pytest.raises(SettingsError, match="data.kind=davis has no classes.*imagenet_vid, sprites, ytvis have"):
+    says = "data.kind=davis has no classes.*imagenet_vid, sprites, ytvis have"
+    with pytest.raises(SettingsError, match=says):
         class_names("davis")
