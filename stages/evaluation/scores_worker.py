@@ -19,6 +19,7 @@ from stages.catalog.truth import Truth, read_truth
 from stages.discovery.video import CachedVideo, frame_layout, shard_features
 from stages.evaluation.box_video import Comparison, found_video, protocols_of
 from stages.evaluation.found_tubes import FoundTubes, Layout
+from stages.labeling.named_stage import names_of
 from stages.labeling.naming import UNNAMED
 from stages.metrics.all_protocols import needs_masks
 from stages.metrics.box_protocols import BOX_PROTOCOLS, gather
@@ -139,6 +140,7 @@ class ScoresWorker:
         self._options = ScoreOptions(id_gap_bug=stage.spec.id_gap_bug)
         self._maps = [name for name in stage.spec.protocols if name in PROTOCOLS]
         self._others = [name for name in stage.spec.protocols if name in BOX_PROTOCOLS]
+        self._names = names_of(context.inputs[NAMED]) if NAMED in context.inputs else ()
         self._takes = {BOX_PROTOCOLS[name].takes for name in self._others}
 
     def process(
@@ -223,8 +225,7 @@ class ScoresWorker:
         if "tubes" in self._takes:
             assert annotation.ids is not None
             objects = truth_tubes(annotation.ids, layout)
-        names = tuple(item["names"]) if NAMED in self._context.inputs else ()
-        return Comparison(layout, names, counted, annotation.boxes, objects)
+        return Comparison(layout, self._names, counted, annotation.boxes, objects)
 
     def _candidates(self, item: Row, tubes: TubeShard, objects: int) -> Iterator[Candidate]:
         """Every kind of mask of the method, then the trivial rows, which may know the number of objects."""
