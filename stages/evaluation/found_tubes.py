@@ -110,10 +110,6 @@ class FoundTubes:
         positions = np.array([row.position for row in found], np.int64)
         return cls(tubes, positions, [row.rle for row in found], scores)
 
-    def active(self, frames: int) -> np.ndarray:
-        """In which of so many frames there is a tube, bool (T,)."""
-        return np.isin(np.arange(frames), self.positions)
-
     def as_tubes(self, frames: int, size: tuple[int, int]) -> list[Tube]:
         """The best `MOST` tubes for protocols on tubes, those with the lower number first where equal."""
         numbers = np.array(sorted(self.scores), np.int64)

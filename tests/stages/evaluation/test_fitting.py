@@ -39,7 +39,9 @@ def test_masks_are_not_compared_with_boxes(tmp_path: Path) -> None:
         more = ["data.scored=all", "method.name=vol", f"metrics.protocols=[{protocols}]"]
         make_plan(build(compose("solv_ytvis", assignments=[*settings, *more])), Options())
 
-    says = r"metrics.protocols: mbo@frame, ap50@ytvis-agnostic: .*boxes \(imagenet_vid\).*fit are corloc@vol, "
+    says = (
+        r"metrics.protocols: mbo@frame, ap50@ytvis-agnostic: .*boxes \(imagenet_vid\).*fit are corloc@vol, "
+    )
     with pytest.raises(SettingsError, match=says):
         plan("mbo@frame,corloc@vol,ap50@ytvis-agnostic")
     plan("corloc@vol,map50@vol")

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from stages.artifacts.commit import commit
 from stages.evaluation.found_tubes import FoundTubes, Layout, frame_boxes
 from stages.labeling.naming import UNNAMED
 from stages.metrics.tube_ap import MOST
+from stages.outcome import Done
 from stages.tubes.reader import TubeShard
 from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
 from tests.stages.tubes.making import artifact_at
@@ -43,7 +45,9 @@ def test_boxes_are_of_patches_in_the_resized_frame_without_one_added() -> None:
 
 
 def test_a_tube_has_a_box_in_all_frames_of_its_clip_and_in_no_other() -> None:
-    rows = frames((7, 1, rle((1, 3))), (2, 1, SLIVER), (2, 2, rle((0, 0))), (7, 3, rle((1, 3))), (2, 4, SLIVER))
+    rows = frames(
+        (7, 1, rle((1, 3))), (2, 1, SLIVER), (2, 2, rle((0, 0))), (7, 3, rle((1, 3))), (2, 4, SLIVER)
+    )
     every = frame_boxes(FoundTubes.of_frames(rows), LAYOUT, 5)
     assert [tubes.tolist() for tubes, _ in every] == [[7], [7], [2, 7], [2, 7], []]
     corner = [48, 16, 63, 31]
@@ -81,12 +85,7 @@ def test_stored_tubes_are_those_that_were_written(tmp_path) -> None:
     looked = np.array([3, 8, 13])
     writer.add("v", "named", NATIVE, looked, looked / 5, rows, names=names)
     writer.keep("v")
-    (artifact.root / "manifest").mkdir(exist_ok=True)
-    written = writer.finish()
-    from stages.artifacts.commit import commit
-    from stages.outcome import Done
-
-    commit(artifact, "s", written, [Done("v")], "")
+    commit(artifact, "s", writer.finish(), [Done("v")], "")
     table = TubeShard.open(artifact.root, "s").rows("v", "named")
     every = FoundTubes.of_rows(table, looked)
     assert (every.tubes.tolist(), every.positions.tolist()) == ([4, 4, 9], [1, 2, 2])

@@ -50,7 +50,9 @@ def test_evidence_comes_back_by_candidate_with_videos_sorted(tmp_path: Path) -> 
 
 
 def test_slices_of_a_column() -> None:
-    column = pa.array([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [[7.0, 8.0]]], SCORES_SCHEMA.field("evidence").type)
+    column = pa.array(
+        [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [[7.0, 8.0]]], SCORES_SCHEMA.field("evidence").type
+    )
     assert [rows.tolist() for rows in evidence_arrays(column.slice(1))] == [[[3, 4], [5, 6]], [[7, 8]]]
     assert [rows.shape for rows in evidence_arrays(pa.chunked_array([column, column.slice(2)]))] == [
         (1, 2), (2, 2), (1, 2), (1, 2),
