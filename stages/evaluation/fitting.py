@@ -37,6 +37,6 @@ def refuse_unfit(protocols: Sequence[str], rule: str, named: bool) -> None:
         )
     if words and not named:
         raise SettingsError(
-            f"metrics.protocols: {', '.join(words)}: this recipe names nothing; take one with the stage named "
-            "or leave these out"
+            f"metrics.protocols: {', '.join(words)}: this recipe names nothing; take one with the stage "
+            "named, or leave these out"
         )
