@@ -1,8 +1,9 @@
-"""How well pooled patches of the CLIP of ``clip_sprites`` name sprites: as it is, and after ``adapt_sprites``.
+"""How well pooled patches of the CLIP of ``clip_sprites`` name sprites: as they are, and adapted.
 
 Each object of held-out clips (of another seed than any training's) is named by the patches whose centres lie
 in its exact mask, summed over the clip's frames, as the pipeline pools them over a tube. Asked is the colour,
-and colour and shape. Crops around the same masks stand beside it. Prints a JSON line per look, level and size.
+and colour and shape. Crops around the same masks stand beside them. Prints JSON, one line per look, level
+and size.
 
 ``python benchmarks/patch_naming.py --clip ARTIFACT --branch ARTIFACT`` takes half a minute.
 """
@@ -84,7 +85,8 @@ def report(name: str, level: str, side: int, model: ClipModel, look: Look, made:
     print(
         json.dumps({
             "look": name, "level": level, "size": side, "objects": len(right), "colour": round(colour, 1),
-            "chance": round(100 / len(colours), 1), "majority": round(100 * majority, 1), "pair": round(pair, 1),
+            "chance": round(100 / len(colours), 1), "majority": round(100 * majority, 1),
+            "pair": round(pair, 1),
         }),
         flush=True,
     )  # fmt: skip
