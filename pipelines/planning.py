@@ -93,6 +93,11 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     Args:
         record: take the plan up: start artifacts and record new shards, as a run does.
     """
+    if not graph.chain:
+        stages: list[StagePlan] = []
+        for bound in graph.whole:
+            stages.append(_plan_whole(bound, stages))
+        return Plan(graph, stages, [], 0, 0, free_bytes(graph.store))
     catalog = graph.chain[0].stage
     assert isinstance(catalog, CatalogStage)
     listed = list_items(catalog.data, graph.chain[0].context.data_root)

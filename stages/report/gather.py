@@ -15,6 +15,7 @@ from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
 from stages.evaluation.results import read_metrics
+from stages.labeling.accuracy import read_accuracy
 from stages.metrics.all_protocols import help_of
 from stages.report.overlays import overlays
 from stages.report.page.model import Curve, MetricRow, RejectLine, Report, StageLine, VideoLine
@@ -67,6 +68,7 @@ def gather(context: WorkContext) -> Report:
         versions=_versions(folders),
         notes=list(_notes(rows, primary)),
         videos=_videos(folders),
+        words=list(_words(folders)),
     )
 
 
@@ -130,6 +132,12 @@ def _rejects(folders: Mapping[str, Path]) -> Iterator[RejectLine]:
 def _versions(folders: Mapping[str, Path]) -> dict[str, str]:
     environment = read_stage_json(folders["catalog"])["environment"]
     return {**environment["libraries"], "machine": f"{environment['machine']}, {environment['processor']}"}
+
+
+def _words(folders: Mapping[str, Path]) -> Iterator[MetricRow]:
+    found = read_accuracy(folders["clip"]) if "clip" in folders else {}
+    for name, accuracy in found.items():
+        yield MetricRow(name, vars(accuracy))
 
 
 def _notes(rows: list[MetricRow], primary: str) -> Iterator[str]:
