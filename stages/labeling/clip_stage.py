@@ -20,6 +20,7 @@ class ClipStage(FitStage):
     """
 
     kind: ClassVar[str] = "clip"
+    version: ClassVar[int] = 2
     reads_data: ClassVar[bool] = False
 
     spec: SpritesClipSpec = field(default_factory=SpritesClipSpec)
