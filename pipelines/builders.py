@@ -94,7 +94,8 @@ def train_stage(config: Config) -> TrainStage:
     method = method_of(config)
     if not method.fits():
         raise SettingsError(f"method.name={method.name} has nothing to train: use the recipe segment")
-    return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+    backbone = config.backbone if method.wants_encoder else None
+    return TrainStage(method, config.train, backbone, config.fit.videos)
 
 
 def tubes_stage(config: Config) -> TubesStage:

@@ -98,6 +98,8 @@ class ScoresWorker:
         which may know the number of objects."""
         for kind in tubes.kinds(item["video"]):
             yield kind, tubes.label_map(item["video"], kind)
+        if not self._stage.baselines:
+            return
         upstream = lineage.above(item[UPSTREAM_SHARD])
         features = shard_features(self._context.inputs["features"], upstream)
         cached = CachedVideo(features, item["video"], tuple(item["grid"]))
