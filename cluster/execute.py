@@ -151,9 +151,7 @@ def _cpu_seconds() -> float:
     return total
 
 
-def _receipt(
-    task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]
-) -> Receipt:
+def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:
     """``spent``: wall-clock and CPU seconds."""
     status = [o["status"] for o in footer.outcomes]
     return Receipt(

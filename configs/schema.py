@@ -91,7 +91,9 @@ class MethodConfig:
 class FitConfig:
     """What a training in the recipe sees of the corpus."""
 
-    videos: int = option(0, "train on a sample of so many videos, and compute their features first; 0: on all")
+    videos: int = option(
+        0, "train on a sample of so many videos, and compute their features first; 0: on all"
+    )
 
     def __post_init__(self) -> None:
         if self.videos < 0:

@@ -25,12 +25,12 @@ def commit(
     """Publish a finished temporary shard.
 
     A shard that is committed already (by another run on the same store, whose bytes are the same) stays as
-    it is, unless ``replace`` asks for a repair, which re-commits shard and manifest together. A shard that was
-    dropped after use is made anew in the same way, and counts as dropped until it is there as a whole.
+    it is, unless ``replace`` asks for a repair, which re-commits shard and manifest together. A shard
+    that was dropped after use is made anew in the same way, and counts as dropped until all of it is there.
 
     Raises:
-        RepairRefusedError: if a repair would reject a video that had a result. A dropped shard has nothing left
-            to lose: a video whose file is gone since then becomes a reject.
+        RepairRefusedError: if a repair would reject a video that had a result. A dropped shard has nothing
+            left to lose: a video whose file is gone since then becomes a reject.
         StoreError: if the store can't be written.
     """
     footer = manifest.Footer(

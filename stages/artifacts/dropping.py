@@ -1,7 +1,7 @@
 """Removing shards after use while their manifests stay, so that what was done stays known.
 
 An empty mark is written before the shard is removed: killed between the two, a process leaves a shard that
-counts as dropped and is removed by the next sweep. The mark goes when the shard has been made again as a whole.
+counts as dropped and is removed by the next sweep. The mark goes once the shard has been made again.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ _RANK = {"rejected": 0, "skipped": 1, "done": 2}
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over the current rows of a ledger; ``bytes`` are those of the committed shard files that are there,
-    ``dropped`` counts the shards that were removed after use."""
+    """Counts over the current rows of a ledger; ``bytes`` are those of the committed shard files, without the
+    ``dropped`` ones, which were removed after use."""
 
     done: int
     skipped: int

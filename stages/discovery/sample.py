@@ -1,8 +1,8 @@
 """The videos that a training on a sample of the corpus sees. Imports no torch.
 
-The sample depends on the corpus alone, not on the order of runs or on workers: whole shards of the catalog in
-the order of a hash of their names, until they hold enough videos, so that only their features have to be there;
-of these videos the first ones in the order of a hash of their ids.
+The sample depends on the corpus alone, not on the order of runs or on workers: whole shards of the catalog
+in the order of a hash of their names, until they hold enough videos, so that only their features have to be
+there; of these videos the first ones in the order of a hash of their ids.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stages.artifacts.ledger import Ledger, current_videos
 
 
 def sampled_shards(catalog: Ledger, videos: int) -> set[str]:
-    """The catalog's shards that a sample of ``videos`` videos is drawn from; all of them if it has no more."""
+    """The catalog's shards that a sample of ``videos`` videos is drawn from; all if they hold no more."""
     counts = Counter(catalog.with_status("done")["shard"].cast(pa.string()).to_pylist())
     taken: set[str] = set()
     total = 0
