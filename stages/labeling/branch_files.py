@@ -1,4 +1,4 @@
-"""A trained patch branch on disk: ``branch.safetensors`` and ``branch.json``, which says whose branch it is."""
+"""A trained patch branch on disk: ``branch.safetensors``, and ``branch.json``, which says whose it is."""
 
 from __future__ import annotations
 

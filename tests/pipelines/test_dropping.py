@@ -245,7 +245,7 @@ def test_retried_tubes_keep_their_features_until_they_are_done(videos: Path, tmp
 def test_a_training_on_a_sample_sees_its_features_alone(
     videos: Path, tmp_path: Path, workers: int
 ) -> None:
-    graph = made(videos, tmp_path, *SOLV, "fit.videos=2", recipe="solv_ytvis_tubes")
+    graph = made(videos, tmp_path, *SOLV, "fit.videos=2", recipe="vol_ytvis")
     runner = Watching(graph, workers)
     model = next(stage for stage in make_plan(graph, Options()).stages if stage.kind == "model")
     assert model.reasons == ["not made yet; on a sample of 2 videos"]
