@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,21 @@ from stages.artifacts import dropping, whole
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.features.store.reader import FeatureStore
-from tests.media import make_corpus, make_video
+from tests.media import make_corpus
 
 VIDEOS = 4
-SOLV = (
-    "backbone={name: patchstats, stride: 8, facets: [tokens, rgb]}",
-    "solv={slots: 3, slot_width: 8, hidden: 8, temporal_heads: 2, temporal_layers: 1, decoder: [8]}",
-    "train={steps: 1, batch: 2}", "method.name=solv", "metrics.baselines=[]",
+TRAINED = (
+    "backbone={name: patchstats}", "backbone.facets=[tokens]", "label.vocabulary=cat",
+    "vol={slots: 3, slot_width: 8, hidden: 8, frames: 2, position_grid: 4, decoder: [8]}",
+    "train={steps: 1, batch: 2}",
 )  # fmt: skip
 
 
 class Watching(LocalRunner):
     """The local runner; notes how many feature shards there are at every receipt, and at every training."""
 
-    def __init__(self, graph: Graph, workers: int = 1) -> None:
-        super().__init__(workers)
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
         self.most, self.before_fit, self.tasks = 0, -1, 0
         self._features = graph.chain[1].artifact
 
@@ -241,13 +242,58 @@ def test_retried_tubes_keep_their_features_until_they_are_done(videos: Path, tmp
     assert there(features) == set()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_training_on_a_sample_sees_its_features_alone(
-    videos: Path, tmp_path: Path, workers: int
-) -> None:
-    graph = made(videos, tmp_path, *SOLV, "fit.videos=2", recipe="vol_ytvis")
-    runner = Watching(graph, workers)
+def trained(videos: Path, store: Path, *changes: str) -> Graph:
+    """The part of `label_corpus` up to tubes, with a tiny model."""
+    graph = made(videos, store, *TRAINED, *changes, recipe="label_corpus")
+    return replace(graph, chain=graph.chain[:3], whole=graph.whole[:1])
+
+
+def model_of(graph: Graph) -> tuple[int, str, bytes]:
+    """How many videos a model was trained on, their digest, and its weights."""
+    found = whole.current(graph.whole[0].folder)
+    assert found is not None
+    said = json.loads((found[0] / "model.json").read_text())
+    return said["videos"], said["videos_digest"], (found[0] / "vol.safetensors").read_bytes()
+
+
+def test_a_training_on_a_sample_sees_its_features_alone(videos: Path, tmp_path: Path) -> None:
+    graph = trained(videos, tmp_path / "one", "fit.videos=2")
     model = next(stage for stage in make_plan(graph, Options()).stages if stage.kind == "model")
     assert model.reasons == ["not made yet; on a sample of 2 videos"]
+    runner = Watching(graph)
     run(graph, runner)
-    assert runner.before_fit == 2
+    assert runner.before_fit == 2, "of the whole catalog's four videos"
+    assert len(graph.chain[2].artifact.committed()) == VIDEOS and there(graph.chain[1].artifact) == set()
+    assert model_of(graph)[0] == 2
+    again = Watching(graph)
+    run(graph, again)
+    assert (again.before_fit, again.tasks) == (-1, 0)
+
+    full = trained(videos, tmp_path / "two", "fit.videos=2", "keep=all")
+    run(replace(full, chain=full.chain[:2], whole=()))
+    two = Watching(full)
+    run(full, two)
+    assert two.before_fit == VIDEOS, "all were there already"
+    assert model_of(full) == model_of(graph), "the sample does not depend on how it came about"
+
+
+def test_another_training_gets_the_dropped_features_of_its_sample(videos: Path, tmp_path: Path) -> None:
+    first = trained(videos, tmp_path, "fit.videos=2")
+    run(first)
+    other = trained(videos, tmp_path, "fit.videos=3", "train.seed=1")
+    assert features_plan(other).todo == VIDEOS, "the tubes of the new model need all"
+    runner = Watching(other)
+    run(other, runner)
+    assert runner.before_fit == 3
+    assert there(other.chain[1].artifact) == set()
+    assert len(other.chain[2].artifact.committed()) == VIDEOS
+
+
+def test_dropping_and_samples_change_no_fingerprint_at_their_defaults(videos: Path, tmp_path: Path) -> None:
+    usual = trained(videos, tmp_path, "keep=all")
+    model = usual.whole[0]
+    assert set(model.stage.identity()["fields"]) == {"method", "train"}
+    lean, sampled = trained(videos, tmp_path), trained(videos, tmp_path, "fit.videos=2")
+    assert (lean.fingerprints, lean.whole[0].fingerprint) == (usual.fingerprints, model.fingerprint)
+    assert sampled.whole[0].fingerprint != model.fingerprint
+    assert sampled.fingerprints[:2] == usual.fingerprints[:2]
