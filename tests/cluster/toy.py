@@ -78,7 +78,7 @@ class ToyWorker:
             if video.startswith("kill"):
                 self._die_once(video)
             if video.startswith("slow") and self._label == "b":
-                time.sleep(0.1)
+                time.sleep(0.3)
             if video.startswith("bug"):
                 raise ZeroDivisionError("a bug")
             if video.startswith("bad"):
