@@ -2,11 +2,12 @@
 
     python benchmarks/overlap.py [--shards N] [--workers N] [--scale X] [--write]
 
-Stages that wait instead of computing go through the real runners: decoding, backbone, segmentation, embedding
-and naming, each with a wait of its own per shard. With a pool of workers per stage (Ray), all five together
-should be as fast as the slowest alone. The local runner's workers do every stage in turn, so that it can't; its
-figure is told beside what its workers could do at best. Steady state counts from the first shard that is done
-with its last stage to the last one; the start of a local Ray and of the pools is told apart.
+Stages that wait instead of computing go through the real runners: decoding, backbone, segmentation,
+embedding and naming, each with a wait of its own per shard. With a pool of workers per stage (Ray), all
+five together should be as fast as the slowest alone. The local runner's workers do every stage in turn,
+so that it can't; its figure is told beside what its workers could do at best. Steady state counts from
+the first shard that is done with its last stage to the last one; the start of a local Ray and of the
+pools is told apart.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def measure(runner, waits: dict[str, float], shards: int) -> tuple[float, float,
     with tempfile.TemporaryDirectory(prefix="tubeflow-benchmark-") as name:
         chain = make_chain(Path(name), waits)
         tasks = [
-            Task(0, f"{n:06d}", items=[{"uri": f"v{n}-{i}"} for i in range(4)], count=4) for n in range(shards)
+            Task(0, f"{n:06d}", items=[{"uri": f"v{n}-{i}"} for i in range(4)], count=4)
+            for n in range(shards)
         ]
         began, times = time.perf_counter(), []
         for receipt in runner.run(chain, tasks, "run"):
@@ -116,11 +118,18 @@ def compare(
     words = f"{steady:.3f} ({together[0]:.2f} / {alone[0]:.2f} shards per second)"
     wanted = "" if target is None else f">= {target}"
     ideal = workers / waits[slowest]
-    best = f"{together[0] / ideal:.3f}, slowest alone {alone[0] / ideal:.3f} (of {ideal:.2f} shards per second)"
+    best = (
+        f"{together[0] / ideal:.3f}, slowest alone {alone[0] / ideal:.3f} (of {ideal:.2f} shards per second)"
+    )
     return [
-        Figure(f"{name}: five stages / slowest alone, steady", words, wanted, target is None or steady >= target),
+        Figure(
+            f"{name}: five stages / slowest alone, steady", words, wanted, target is None or steady >= target
+        ),
         Figure(f"{name}: steady, of what workers without any overhead would do", best),
-        Figure(f"{name}: five stages / slowest alone, with the start", f"{whole:.3f} ({together[1]:.2f} / {alone[1]:.2f})"),
+        Figure(
+            f"{name}: five stages / slowest alone, with the start",
+            f"{whole:.3f} ({together[1]:.2f} / {alone[1]:.2f})",
+        ),
         Figure(f"{name}: seconds to the first shard", f"{together[2]:.1f}, slowest alone {alone[2]:.1f}"),
     ]
 

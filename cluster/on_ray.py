@@ -150,7 +150,7 @@ class RayRunner:
                     yield Receipt(**fields)
 
 
-class NotTooFarAhead(pressure.BackpressurePolicy):  # type: ignore[misc]
+class NotTooFarAhead(pressure.BackpressurePolicy):
     """A stage waits while the next one has twice as many shards before it as it has workers.
 
     Ray itself counts bytes in its object store, and receipts have next to none: a fast stage would fill the
