@@ -19,6 +19,7 @@ from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
 from pipelines.working import Work
 from stages.artifacts.ledger import Totals
+from stages.labeling.accuracy import read_accuracy
 
 
 def plan_command(config: Config, args: argparse.Namespace, output: Output) -> int:
@@ -63,6 +64,8 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:
     """Exit code 3 where more videos are rejected than tolerated."""
+    if not totals:
+        return 0
     rejected = sum(total.rejected for total in totals.values())
     catalog = totals["catalog"]
     everything = catalog.done + catalog.rejected
@@ -84,12 +87,15 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
     output.metrics(artifacts)
+    accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
+    output.accuracy(accuracy)
     output.data(
         {
             "run": record.id,
             "store": str(graph.store),
             "artifacts": artifacts,
             "totals": {kind: vars(total) for kind, total in totals.items()},
+            **({"accuracy": {name: vars(found) for name, found in accuracy.items()}} if accuracy else {}),
             "exit_code": code,
         }
     )
