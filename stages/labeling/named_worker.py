@@ -71,13 +71,15 @@ class NamedWorker:
         together = naming.text_logits(torch.from_numpy(merged.matrix.astype(np.float32) @ pooled), self._text)
         groups = [[numbers[i] for i in members] for members in merged.members]
         frames, slots = _read(tubes, video, kind)
-        results = [
-            (NAMED, *united(frames, slots, groups, tubes.size(video)), self._names(together, groups, kept)),
-            (kind, frames, slots, self._names(logits, [[number] for number in numbers], ())),
-            *((other, *_read(tubes, video, other), None) for other in others),
-        ]
         info: dict[str, Any] = {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)}
-        info["tubes"] = {mask: _add(writer, tubes, video, mask, *result) for mask, *result in results}
+        info["tubes"] = counts = {}
+        whole_tubes, vectors = united(frames, slots, groups, tubes.size(video))
+        named = self._names(together, groups, kept)
+        counts[NAMED] = _add(writer, tubes, video, NAMED, whole_tubes, vectors, named)
+        alone = self._names(logits, [[number] for number in numbers], ())
+        counts[kind] = _add(writer, tubes, video, kind, frames, slots, alone)
+        for other in others:
+            counts[other] = _add(writer, tubes, video, other, *_read(tubes, video, other), None)
         return Done(video, info)
 
     def _merged(
