@@ -91,8 +91,9 @@ class TubesConfig:
     """What is segmented, and exported."""
 
     only_annotated: bool = option(False, "segment only videos with ground truth")
-    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON) or png (DAVIS)")
-    export_masks: str = option("", "kind of masks to export; default the method's own")
+    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON), coco or png (DAVIS)")
+    export_masks: str = option("", "kind of masks to export; default named, else the method's own")
+    export_unnamed: bool = option(True, "export tubes that no name fits too, as category 0")
 
 
 @dataclass(frozen=True)

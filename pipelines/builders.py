@@ -136,7 +136,9 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "metrics": metrics_stage,
     "summary": lambda _: SummaryStage(),
     "report": lambda _: ReportStage(),
-    "export": lambda config: ExportStage(config.tubes.export, config.tubes.export_masks),
+    "export": lambda config: ExportStage(
+        config.tubes.export, config.tubes.export_masks, config.tubes.export_unnamed
+    ),
 }
 
 
