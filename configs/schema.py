@@ -107,7 +107,10 @@ class Config:
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
     views: ViewsSpec = field(default_factory=ViewsSpec)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
-    model: str = option("", "artifact folder of a trained model, whose settings then hold (segment)")
+    model: str = option(
+        "",
+        "artifact folder of a trained model, whose settings then hold; or kmeans, which needs no training",
+    )
     method: MethodConfig = field(default_factory=MethodConfig)
     solv: SolvMethod = field(default_factory=SolvMethod)
     vol: VolMethod = field(default_factory=VolMethod)
