@@ -24,6 +24,7 @@ from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 from stages.labeling.spec import LabelSpec
 from stages.learning.spec import TrainSpec
+from stages.merging.tracks_stage import TracksSpec
 
 
 def option(default: Any, text: str) -> Any:
@@ -123,6 +124,7 @@ class Config:
     train: TrainSpec = field(default_factory=TrainSpec)
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
+    tracks: TracksSpec = field(default_factory=TracksSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -10,7 +10,8 @@ from pycocotools import mask as coco
 
 from stages.artifacts import layout
 from stages.artifacts.commit import commit
-from stages.labeling.vocabulary import UNNAMED
+from stages.labeling.named_stage import NamedStage
+from stages.labeling.vocabulary import UNNAMED, Vocabulary
 from stages.outcome import Done, Outcome
 from stages.tubes.reader import TubeStore
 from stages.tubes.table import NAMED
@@ -40,7 +41,9 @@ def named_artifact(tubes: Path, folder: Path) -> Path:
     store = TubeStore(tubes)
     artifact = layout.Artifact(folder, "named", ".parquet")
     folder.mkdir(parents=True)
-    layout.start(artifact, {"kind": "named", "name": folder.name}, layout.ShardLayout())
+    stage = NamedStage(Vocabulary(VOCABULARY))
+    description = {"kind": "named", "name": stage.name, "identity": stage.identity()}
+    layout.start(artifact, description, layout.ShardLayout())
     by_shard = itertools.groupby(sorted(store.videos(), key=store.shard_of), store.shard_of)
     for upstream, videos in by_shard:
         shard = f"{upstream}-00"
@@ -49,7 +52,7 @@ def named_artifact(tubes: Path, folder: Path) -> Path:
         for video in sorted(videos):
             _add(writer, store, video)
             writer.keep(video)
-            outcomes.append(Done(video, {"frames": len(store.frames(video)), "names": list(VOCABULARY)}))
+            outcomes.append(Done(video, {"frames": len(store.frames(video))}))
         commit(artifact, shard, writer.finish(), outcomes, upstream)
     return folder
 

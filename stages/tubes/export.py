@@ -35,6 +35,7 @@ def export_youtube_vis(
     videos: Sequence[str] | None = None,
     without: Without | None = None,
     unnamed: bool = True,
+    names: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write ``results.json`` (scored tubes) and ``instances.json`` (videos, categories, annotations).
 
@@ -49,6 +50,7 @@ def export_youtube_vis(
         videos: which ones; None for all.
         without: tubes to leave out; none by default.
         unnamed: tubes that no name fits are exported too, in category 0.
+        names: of the vocabulary: categories 1, 2, and so on. Labels that are not among them follow.
 
     Returns:
         The paths of both files.
@@ -58,7 +60,7 @@ def export_youtube_vis(
         StoreError: the folder can't be written.
     """
     chosen = store.videos() if videos is None else list(videos)
-    categories = Categories(store.vocabulary())
+    categories = Categories(names)
     results, data_set = Path(folder) / RESULTS, Path(folder) / DATA_SET
 
     def annotations() -> Iterator[dict[str, Any]]:

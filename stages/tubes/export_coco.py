@@ -19,6 +19,7 @@ def export_coco(
     videos: Sequence[str] | None = None,
     without: Without | None = None,
     unnamed: bool = True,
+    names: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write ``results.json`` (detections) and ``instances.json`` (videos, images, categories, annotations).
 
@@ -28,7 +29,7 @@ def export_coco(
     0) where an image comes from: `COCO` of pycocotools passes over these.
 
     Args:
-        store, mask, folder, videos, without, unnamed: as `stages.tubes.export.export_youtube_vis`.
+        store, mask, folder, videos, without, unnamed, names: as `stages.tubes.export.export_youtube_vis`.
 
     Returns:
         The paths of both files.
@@ -38,7 +39,7 @@ def export_coco(
         StoreError: the folder can't be written.
     """
     chosen = store.videos() if videos is None else list(videos)
-    categories = Categories(store.vocabulary())
+    categories = Categories(names)
     results, data_set = Path(folder) / RESULTS, Path(folder) / DATA_SET
 
     def annotations() -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stages.errors import SettingsError
+from stages.labeling.named_stage import names_of
 from stages.stage import ReduceStage, WorkContext
 
 FORMATS = ("ytvis", "coco", "png")
@@ -51,7 +52,8 @@ class ExportStage(ReduceStage):
         from stages.tubes.export_coco import export_coco
         from stages.tubes.reader import TubeStore
 
-        store = TubeStore(context.inputs.get("named") or context.inputs["tubes"])
+        named = context.inputs.get("named")
+        store = TubeStore(named or context.inputs["tubes"])
         kinds = {video: store.kinds(video) for video in store.videos()}
         masks = self.masks or next((names[0] for names in kinds.values()), "")
         lacking = [video for video, names in kinds.items() if masks not in names]
@@ -64,4 +66,4 @@ class ExportStage(ReduceStage):
             export_pngs(store, masks, folder)
         else:
             export = export_youtube_vis if self.form == "ytvis" else export_coco
-            export(store, masks, folder, unnamed=self.unnamed)
+            export(store, masks, folder, unnamed=self.unnamed, names=names_of(named) if named else ())

@@ -15,7 +15,7 @@ from pycocotools import mask as coco
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import current_videos
-from stages.artifacts.manifest import damaged, read_footer, read_rows
+from stages.artifacts.manifest import damaged, read_rows
 from stages.tubes.table import TUBE_SCHEMA, TUBES_MANIFEST, TUBES_SCHEMA, tubes_of
 
 NO_TUBE = -1
@@ -245,18 +245,6 @@ class TubeStore:
     def label_map(self, video: str, mask: str) -> np.ndarray:
         """See `TubeShard.label_map`."""
         return self.shard(video).label_map(video, mask)
-
-    def vocabulary(self) -> tuple[str, ...]:
-        """All names that tubes could be given, in their order; () where none were looked for.
-
-        ``classes`` of a tube are the probabilities of the rest and of these.
-        """
-        if not self._shards:
-            return ()
-        video, shard = next(iter(self._shards.items()))
-        outcomes = read_footer(Artifact.at(self._folder).manifest(shard)).outcomes
-        names = next(o["info"].get("names", ()) for o in outcomes if o["video"] == video)
-        return tuple(names)
 
     def parts(self, mask: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of all videos, one table per shard: what memory holds. See `TubeShard.current`."""

@@ -62,7 +62,10 @@ def test_youtube_vis_round_trip(store, tmp_path):
 
 def test_named_tubes_have_the_categories_and_scores_of_their_names(named, tmp_path):
     named = TubeStore(named)
-    results, data = (json.loads(p.read_text()) for p in export_youtube_vis(named, "named", tmp_path / "all"))
+    results, data = (
+        json.loads(p.read_text())
+        for p in export_youtube_vis(named, "named", tmp_path / "all", names=VOCABULARY)
+    )
     categories = {c["id"]: c["name"] for c in data["categories"]}
     assert categories == {0: "unnamed", **dict(enumerate(VOCABULARY, start=1))}
     tubes = [(v["id"], t) for v, name in zip(data["videos"], named.videos(), strict=True)
@@ -71,7 +74,7 @@ def test_named_tubes_have_the_categories_and_scores_of_their_names(named, tmp_pa
         assert (result["video_id"], categories[result["category_id"]]) == (video, tube["label"])
         expected = tube["score"] if tube["label"] == "unnamed" else tube["label_score"]
         assert result["score"] == pytest.approx(expected, rel=1e-6)
-    few, _ = export_youtube_vis(named, "named", tmp_path / "few", unnamed=False)
+    few, _ = export_youtube_vis(named, "named", tmp_path / "few", unnamed=False, names=VOCABULARY)
     assert json.loads(few.read_text()) == [r for r in results if r["category_id"] != 0]
     assert 0 < len(json.loads(few.read_text())) < len(results)
 

@@ -15,7 +15,7 @@ from tests.stages.tubes.making import make_store, random_segmentation
 
 @pytest.fixture(scope="module")
 def exported(named, tmp_path_factory):
-    return export_coco(TubeStore(named), "named", tmp_path_factory.mktemp("coco"))
+    return export_coco(TubeStore(named), "named", tmp_path_factory.mktemp("coco"), names=VOCABULARY)
 
 
 def test_pycocotools_loads_what_the_tubes_say(named, exported):
@@ -56,7 +56,7 @@ def test_detections_are_scored_by_pycocotools_as_perfect(exported):
 
 
 def test_unnamed_tubes_can_be_left_out(named, tmp_path):
-    loaded = COCO(str(export_coco(TubeStore(named), "named", tmp_path, unnamed=False)[1]))
+    loaded = COCO(str(export_coco(TubeStore(named), "named", tmp_path, unnamed=False, names=VOCABULARY)[1]))
     assert loaded.getCatIds() == [1, 2, 3, 4]
     assert {a["category_id"] for a in loaded.anns.values()} <= {1, 2, 3}
 

@@ -13,7 +13,6 @@ from stages.tubes.labels import label_maps, overlapping_masks
 from stages.tubes.reader import TubeShard, TubeStore, read_frames, read_tubes
 from stages.tubes.table import TUBE_SCHEMA, TUBES_SCHEMA, tubes_of
 from stages.tubes.writer import TubesWriter
-from tests.named import VOCABULARY
 from tests.stages.tubes.making import (
     SIZE,
     add_video,
@@ -129,7 +128,6 @@ def test_mistakes_and_damage_say_what_is_wrong(tmp_path):
 
 def test_columns_that_are_asked_for_and_all_videos_shard_by_shard(named):
     store = TubeStore(named)
-    assert store.vocabulary() == VOCABULARY
     everything = [store.rows(video, "named", ["tube", "label"]) for video in store.videos()]
     assert everything[0].column_names == ["video", "mask", "tube", "label"]
     whole = pa.concat_tables(everything)
