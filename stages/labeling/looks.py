@@ -128,14 +128,9 @@ class Patches:
             for seen, features in zip(part, self._features(part), strict=True):
                 rles = [row["rle"] for row in seen.tubes]
                 masks = patch_masks(rles, seen.size, seen.borders, grid)
-                there: np.ndarray = np.asarray(masks.any(axis=(1, 2)))
-                numbers = [
-                    row["tube"]
-                    for row, any_patch in zip(seen.tubes, there.tolist(), strict=True)
-                    if any_patch
-                ]
+                there = np.flatnonzero(masks.any(axis=(1, 2)))
                 chosen = torch.from_numpy(masks[there]).flatten(1)[:, None]
-                yield numbers, pool(features[None], chosen)
+                yield [seen.tubes[i]["tube"] for i in there.tolist()], pool(features[None], chosen)
 
     @torch.no_grad()
     def _features(self, part: Sequence[Seen]) -> Tensor:
