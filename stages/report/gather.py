@@ -16,12 +16,14 @@ from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
 from stages.evaluation.results import read_metrics
 from stages.metrics.protocols import PROTOCOLS
+from stages.report.names import naming
 from stages.report.overlays import overlays
 from stages.report.page.model import Curve, MetricRow, RejectLine, Report, StageLine, VideoLine
 from stages.report.published import published_rows
 from stages.stage import WorkContext
 
 NAMES = {
+    "named": "named tubes",
     "decoder": "decoder masks",
     "attention": "attention masks",
     "cluster": "clusters",
@@ -33,7 +35,7 @@ NAMES = {
 }
 """How candidates are called on the page."""
 
-MASKS = ("decoder", "attention", "cluster")
+MASKS = ("named", "decoder", "attention", "cluster")
 """Candidates that are the method's own."""
 
 _MOST_POINTS = 500
@@ -65,6 +67,7 @@ def gather(context: WorkContext) -> Report:
         versions=_versions(folders),
         notes=list(_notes(rows, primary)),
         videos=_videos(folders),
+        naming=naming(context),
     )
 
 
