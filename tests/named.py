@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 
 from stages.artifacts import layout
 from stages.artifacts.commit import commit
+from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.named_stage import NamedStage
 from stages.labeling.vocabulary import UNNAMED, Vocabulary
 from stages.outcome import Done, Outcome
@@ -21,15 +22,16 @@ VOCABULARY = ("zebra", "<b>red</b> car", "dog", "cat")
 """Not in order, one is markup, and `name_of` gives none the last one."""
 
 
-def name_of(tube: int) -> TubeName:
-    """Tubes 0, 1 and 2 have the names of their number with 0.6, 0.7, 0.8; others are unnamed, and grass."""
-    if tube > 2:
+def name_of(place: int, tube: int) -> TubeName:
+    """Names in video number ``place``: in turn the first three with 0.6, 0.7 and 0.8, and unnamed (grass)."""
+    which = (place + tube) % 4
+    if which == 3:
         return TubeName(UNNAMED, None, ((VOCABULARY[0], 0.3), (VOCABULARY[1], 0.2)), "grass")
-    score = 0.6 + tube / 10
+    score = 0.6 + which / 10
     classes = np.full(1 + len(VOCABULARY), (1 - score) / len(VOCABULARY), np.float32)
-    classes[1 + tube] = score
-    others = [(name, (1 - score) / 4) for name in VOCABULARY if name != VOCABULARY[tube]]
-    return TubeName(VOCABULARY[tube], score, ((VOCABULARY[tube], score), *others), None, (), classes)
+    classes[1 + which] = score
+    others = [(name, (1 - score) / 4) for name in VOCABULARY if name != VOCABULARY[which]]
+    return TubeName(VOCABULARY[which], score, ((VOCABULARY[which], score), *others), None, (), classes)
 
 
 def named_artifact(tubes: Path, folder: Path) -> Path:
@@ -41,23 +43,24 @@ def named_artifact(tubes: Path, folder: Path) -> Path:
     store = TubeStore(tubes)
     artifact = layout.Artifact(folder, "named", ".parquet")
     folder.mkdir(parents=True)
-    stage = NamedStage(Vocabulary(VOCABULARY))
+    stage = NamedStage(Vocabulary(VOCABULARY), ClipSpec(weights="random"))
     description = {"kind": "named", "name": stage.name, "identity": stage.identity()}
     layout.start(artifact, description, layout.ShardLayout())
+    places = {video: place for place, video in enumerate(store.videos())}
     by_shard = itertools.groupby(sorted(store.videos(), key=store.shard_of), store.shard_of)
     for upstream, videos in by_shard:
         shard = f"{upstream}-00"
         writer = TubesWriter(folder / "shards" / f".{shard}.tmp", shard)
         outcomes: list[Outcome] = []
         for video in sorted(videos):
-            _add(writer, store, video)
+            _add(writer, store, video, places[video])
             writer.keep(video)
             outcomes.append(Done(video, {"frames": len(store.frames(video))}))
         commit(artifact, shard, writer.finish(), outcomes, upstream)
     return folder
 
 
-def _add(writer: TubesWriter, store: TubeStore, video: str) -> None:
+def _add(writer: TubesWriter, store: TubeStore, video: str, place: int) -> None:
     shard, raw = store.shard(video), store.kinds(video)[0]
     frames, pts = shard.frames(video), shard.times(video)
     places = {frame: position for position, frame in enumerate(frames.tolist())}
@@ -67,7 +70,7 @@ def _add(writer: TubesWriter, store: TubeStore, video: str) -> None:
         for r in rows
     ]
     slots = {r["tube"]: np.array(r["slot"], np.float32) for r in rows if r["slot"] is not None}
-    names = {tube: name_of(tube) for tube in {f.tube for f in found}}
+    names = {tube: name_of(place, tube) for tube in {f.tube for f in found}}
     first: dict[str, int] = {}
     group = {tube: first.setdefault(names[tube].label, tube) for tube in sorted(names)}
     merged = _merged(found, group, shard.size(video))
