@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,12 @@ class TubeShard:
             found.setdefault(places[row["frame"]], []).append(row)
         yield from found.items()
 
+    @cached_property
+    def _groups(self) -> tuple[pq.FileMetaData, np.ndarray]:
+        """The shard's description, and the row behind each of its row groups."""
+        found = pq.read_metadata(self._path)
+        return found, np.cumsum([found.row_group(i).num_rows for i in range(found.num_row_groups)])
+
     def _value(self, video: str, column: str) -> Any:
         place = self._places.get(video)
         if place is None:
@@ -156,8 +162,8 @@ class TubeShard:
         """Rows ``start`` to ``start + count``: the row groups that hold them, cut."""
         kept = _with_key(columns)
         try:
-            with pq.ParquetFile(self._path) as file:
-                ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
+            metadata, ends = self._groups
+            with pq.ParquetFile(self._path, metadata=metadata) as file:
                 wanted = np.flatnonzero((ends > start) & (np.append(0, ends[:-1]) < start + count)).tolist()
                 if not wanted:
                     return TUBES_SCHEMA.empty_table().select(kept)

@@ -32,12 +32,12 @@ figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height
 .strip { display: flex; gap: 6px; overflow-x: auto; margin: 8px 0 18px; } .strip img { height: 150px; display: block;
   border-radius: 6px; } .strip span { font-size: 12px; color: var(--soft); }
 .frame { position: relative; overflow: hidden; border-radius: 6px; }
-.strip .spot { position: absolute; transform: translate(-50%, -50%); max-width: 90%; padding: 0 5px; border-left: 4px solid;
+.strip .spot { position: absolute; transform: translate(-50%, -50%); max-width: 60%; padding: 0 5px; border-left: 4px solid;
   border-radius: 3px; background: rgb(0 0 0 / 70%); color: #fff; font-size: 11px; line-height: 16px; white-space: nowrap;
   overflow: hidden; text-overflow: ellipsis; }
 .key { display: flex; flex-wrap: wrap; gap: 2px 16px; list-style: none; margin: -10px 0 22px; padding: 0; font-size: 13px; }
 .key li { overflow-wrap: anywhere; } .key i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
-.facts dd { text-align: left; }
+.facts dd { text-align: left; } section > .card + .card, section > .card + details, section > details + .card { margin-top: 12px; }
 .tag { background: var(--accent); color: var(--card); border-radius: 6px; padding: 1px 7px; font-size: 12px; }
 .flow .card { position: relative; } .flow b { font-size: 16px; } dl { display: grid; gap: 0 12px;
   grid-template-columns: auto 1fr; margin: 6px 0 0; font-size: 13px; } dt { color: var(--soft); } dd { margin: 0;
