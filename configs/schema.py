@@ -23,6 +23,7 @@ from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 from stages.labeling.spec import LabelSpec
+from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.learning.spec import TrainSpec
 from stages.merging.tracks_stage import TracksSpec
 
@@ -125,6 +126,7 @@ class Config:
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
     tracks: TracksSpec = field(default_factory=TracksSpec)
+    clip_sprites: SpritesClipSpec = field(default_factory=SpritesClipSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -23,7 +23,13 @@ from stages.errors import SettingsError
 from stages.evaluation.metrics_stage import MetricsStage
 from stages.evaluation.scores_stage import ScoresStage
 from stages.evaluation.spec import MetricsSpec
+from stages.features.backbones.table import CLIP
 from stages.features.stage import FeaturesStage
+from stages.features.views import BASE, FLIP
+from stages.labeling.branch_method import PatchClipMethod
+from stages.labeling.branch_stage import BranchStage
+from stages.labeling.clip_backbone_spec import ClipBackboneSpec
+from stages.labeling.clip_stage import ClipStage
 from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage
 from stages.labeling.vocabulary import CLASSES, read_vocabulary
@@ -55,8 +61,11 @@ def features_stage(config: Config) -> FeaturesStage:
     """The features that ``config`` asks for."""
     decode = _plain(config.decode, DecodeSpec)
     assert isinstance(decode, DecodeSpec)
+    backbone = config.backbone
+    if backbone.name == CLIP:
+        backbone = ClipBackboneSpec.of(backbone, config.label.clip_spec)
     return FeaturesStage(
-        backbone=config.backbone,
+        backbone=backbone,
         decode=decode,
         geometry=geometry(config),
         views=config.views,
@@ -98,6 +107,23 @@ def train_stage(config: Config) -> TrainStage:
     """The training of the configured method."""
     method = method_of(config)
     return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+
+
+def branch_stage(config: Config) -> BranchStage:
+    """The adaptation of patch-CLIP, on crops where there are some, else on plain (and mirrored) frames.
+
+    Raises:
+        SettingsError: the features are not those of CLIP's tower.
+    """
+    if config.backbone.name != CLIP:
+        raise SettingsError(
+            f"backbone.name={config.backbone.name}: patches of CLIP are adapted on its own features: leave "
+            f"it at {CLIP}"
+        )
+    whole = (BASE, FLIP) if config.views.flip else (BASE,)
+    method = PatchClipMethod(config.label.clip_spec, config.views.cropped() or whole)
+    _check_facets(config, method)
+    return BranchStage(method, config.train)
 
 
 def tubes_stage(config: Config) -> TubesStage:
@@ -183,6 +209,8 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "catalog": catalog_stage,
     "features": features_stage,
     "model": train_stage,
+    "clip": lambda config: ClipStage(config.clip_sprites),
+    "branch": branch_stage,
     "tubes": tubes_stage,
     "embeddings": embeddings_stage,
     "named": named_stage,

@@ -106,6 +106,11 @@ class VolMethod(Method):
         """See `Method.mask_kinds`."""
         return (self.masks,)
 
+    @property
+    def clip_frames(self) -> int:
+        """See `Method.clip_frames`."""
+        return self.frames if self.joint else 1
+
     def fits(self) -> tuple[str, ...]:
         """One training."""
         return ("vol",)

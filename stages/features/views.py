@@ -42,6 +42,8 @@ class ViewsSpec:
             random part of the patches only (SOLV's token dropping, stored in several versions). They hold the
             facets per patch, (n, D), and ``kept``, the positions of the n patches, int16 (n, 1), ascending.
         masked_ratio: share of the patches that a masked view leaves out.
+        crops: number of views ``crop0``, ``crop1``, ... of a random part of 0.9 to 1.0 of the frame's
+            area, resized to the frame's size and flipped half the time (VOL's patch-CLIP).
     """
 
     flip: bool = False
@@ -49,9 +51,10 @@ class ViewsSpec:
     seed: int = 0
     masked: int = 0
     masked_ratio: float = 0.5
+    crops: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("photometric", "masked"):
+        for name in ("photometric", "masked", "crops"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"views.{name}={getattr(self, name)}: must be 0 or more")
         if not 0 <= self.masked_ratio < 1:
@@ -59,7 +62,12 @@ class ViewsSpec:
 
     def whole(self) -> tuple[str, ...]:
         """The views of whole frames in the order in which they are stored, ``base`` first."""
-        return (BASE, *((FLIP,) if self.flip else ()), *(f"photo{i}" for i in range(self.photometric)))
+        flip, photos = (FLIP,) if self.flip else (), [f"photo{i}" for i in range(self.photometric)]
+        return (BASE, *flip, *photos, *self.cropped())
+
+    def cropped(self) -> tuple[str, ...]:
+        """The views of a part of the frame's area."""
+        return tuple(f"crop{i}" for i in range(self.crops))
 
     def parts(self) -> tuple[str, ...]:
         """The masked views, stored after the others."""
@@ -70,12 +78,13 @@ class ViewsSpec:
         return (*self.whole(), *self.parts())
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change a result: without masked views, none that is about them.
+        """The fields that change a result: without masked views or crops, none that is about them.
 
         So features made before there were such views keep their fingerprint.
         """
         fields: dict[str, Any] = canonical(self)
-        return fields if self.masked else {k: v for k, v in fields.items() if not k.startswith("masked")}
+        unused = ("" if self.masked else "masked", "" if self.crops else "crops")
+        return {k: v for k, v in fields.items() if not k.startswith(tuple(filter(None, unused)))}
 
     def kept(self, patches: int) -> int:
         """How many of a frame's ``patches`` a masked view keeps: at least one."""
@@ -127,6 +136,10 @@ def see(rgb: np.ndarray, video: str, view: str, spec: ViewsSpec) -> np.ndarray:
         return rgb
     if view == FLIP:
         return np.ascontiguousarray(rgb[:, :, ::-1])
+    if view in spec.cropped():
+        from stages.features.cropping import crop
+
+        return crop(rgb, video, view, spec.seed)
     from stages.features.photometric import change
 
     return change(rgb, Photometry.draw(video, view, spec.seed))

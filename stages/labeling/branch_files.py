@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from stages.artifacts import whole
 from stages.errors import SettingsError
 from stages.features.backbones.weights import load_strictly, read_file
@@ -35,16 +33,15 @@ def tower_digest(tower: PatchTower) -> str:
     return found.hexdigest()
 
 
-def save_branch(folder: Path, branch: PatchBranch, tower: PatchTower, more: Mapping[str, Any]) -> None:
-    """Write ``branch`` into ``folder``.
+def describe_branch(folder: Path, tower: PatchTower, more: Mapping[str, Any]) -> None:
+    """Write what the branch in ``folder`` belongs to.
 
     Args:
         tower: the one whose tokens it was trained on.
         more: what else the description says.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in branch.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    content = {"tower": tower_digest(tower), **_sizes(tower), **more}
+    sizes = {"width": tower.width, "heads": tower.heads, "embedding": tower.embedding}
+    content = {"tower": tower_digest(tower), **sizes, **more}
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -71,10 +68,6 @@ def load_branch(folder: Path, tower: PatchTower, spec: ClipSpec) -> PatchBranch:
     branch = PatchBranch.of(tower)
     load_strictly(branch, read_file(files / WEIGHTS), str(files / WEIGHTS))
     return branch.eval().requires_grad_(False)
-
-
-def _sizes(tower: PatchTower) -> dict[str, int]:
-    return {"width": tower.width, "heads": tower.heads, "embedding": tower.embedding}
 
 
 def _described(folder: Path, files: Path) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[
     if found is None:
         return [(video, "", "") for video in videos[:3]]
     table = pq.read_table(found[0] / "per_video.parquet")
-    table = table.filter(pc.equal(table["protocol"], primary))
-    scored = table["candidate"].unique().to_pylist()
+    table = table.filter(pc.and_(pc.equal(table["protocol"], primary), pc.is_valid(table["value"])))
+    scored = table["candidate"].unique().to_pylist()  # without an object a video has no figure of its own
     kind = next((kind for kind in store.kinds() if kind in scored), None)
     if kind is None:
         return [(video, "", "") for video in videos[:3]]

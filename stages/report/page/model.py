@@ -166,6 +166,8 @@ class Report:
     notes: Sequence[str] = ()
     videos: Sequence[VideoLine] = ()
     naming: Naming | None = None
+    words: Sequence[MetricRow] = ()
+    """How often the CLIP that the run trains knows the right word: ``right``, ``chance``, ``majority``."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def render(report: Report) -> str:
         section("Flow", f"<div class='flow'>{''.join(map(_stage, report.stages))}</div>"),
         section("Training", f"<div class='charts'>{charts}</div>") if (charts := _charts(report)) else "",
         section("Videos", _videos(report)) if report.videos else "",
+        section("Words that the trained CLIP knows", _words(report)) if report.words else "",
         section(f"Rejects ({len(report.rejects)})", _rejects(report)),
         section("How it was made", _origin(report)),
     ]
@@ -138,6 +139,15 @@ def _videos(report: Report) -> str:
         for line in report.videos[:MOST]
     ]
     return capped(len(report.videos), MOST) + table(["video", *names], rows)
+
+
+def _words(report: Report) -> str:
+    columns = ("right", "chance", "majority")
+    rows = []
+    for row in report.words:
+        cells = "".join(_number(_finite(row.values, name)) for name in columns)
+        rows.append(f"<tr><td>{escape(row.candidate)}</td>{cells}</tr>")
+    return "<p class='soft'>Zero-shot, on held-out sprites.</p>" + table(["word", *columns], rows)
 
 
 def _rejects(report: Report) -> str:
