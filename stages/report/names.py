@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.artifacts import whole
-from stages.artifacts.layout import read_stage_json
+from stages.artifacts.layout import Artifact, read_stage_json
+from stages.artifacts.ledger import Ledger
 from stages.features.backbones.table import known_model
 from stages.labeling.spec import LabelSpec
 from stages.report.page.model import LabelLine, Naming, TubeLine
@@ -146,4 +147,5 @@ def _model(folders: Mapping[str, Path], settings: Mapping[str, Any]) -> str:
     if found is None:
         return "none: the method needs no training"
     videos = json.loads((found[0] / "model.json").read_text())["videos"]
-    return f"trained by this recipe on {videos:,} videos"
+    there = Ledger.load(Artifact.at(folders["features"])).totals().done
+    return f"trained by this recipe on {videos:,} of {max(videos, there):,} videos"

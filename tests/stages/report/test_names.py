@@ -77,7 +77,7 @@ def test_who_named_and_who_found(context: WorkContext) -> None:
     assert facts["vocabulary"] == "4 names to look for, 86 of background"
     assert facts["features"] == "an image backbone, patchstats, which has no weights"
     assert facts["found by"] == "vol, slots shared by the 8 frames of a clip"
-    assert facts["model"] == "trained by this recipe on 6 videos"
+    assert facts["model"] == "trained by this recipe on 6 of 6 videos"
     assert found.warning is not None and found.warning.startswith("THE NAMES MEAN NOTHING")
     assert found.videos == 5
 
