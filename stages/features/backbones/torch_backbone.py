@@ -1,4 +1,4 @@
-"""A timm model behind the backbone protocol: normalisation, autocast, fp16 results."""
+"""A timm model, or the video transformer, behind the backbone protocol: normalisation, autocast, fp16 results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import FeatureOverflowError
 from stages.features.backbones.cnn import CnnEncoder
-from stages.features.backbones.table import KNOWN, PATCH_FACETS, PIXELS, KnownModel, known_model
+from stages.features.backbones.table import (
+    KNOWN,
+    PATCH_FACETS,
+    PIXELS,
+    KnownModel,
+    frames_together,
+    known_model,
+)
+from stages.features.backbones.video_encoder import VideoEncoder, load_video_model
+from stages.features.backbones.video_vit import VideoVit
 from stages.features.backbones.vit import VitEncoder
 from stages.features.backbones.weights import load_weights
 
@@ -61,6 +70,11 @@ class TorchBackbone:
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """See `Backbone.grid`."""
         return self.encoder.grid(height, width)
+
+    @property
+    def together(self) -> int:
+        """See `ClipBackbone.together`."""
+        return self.encoder.frames if isinstance(self.encoder, VideoEncoder) else 1
 
     @property
     def masks(self) -> bool:
@@ -147,10 +161,13 @@ class TorchBackbone:
 
 
 def load_model(spec: BackboneSpec) -> tuple[nn.Module, str]:
-    """The timm model of ``spec`` without its classifier, on the CPU, and the digest of its weights file.
+    """The model of ``spec`` without its classifier, on the CPU, and the digest of its weights file.
 
     Random weights depend on ``spec.seed`` alone; the global generator is left as it was.
     """
+    known = known_model(spec.name)
+    if known is not None and known.family == "video":
+        return load_video_model(spec, known)
     name = _timm_name(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
@@ -158,8 +175,10 @@ def load_model(spec: BackboneSpec) -> tuple[nn.Module, str]:
     return model, load_weights(model, spec)
 
 
-def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncoder:
+def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncoder | VideoEncoder:
     """What computes the facets of ``spec`` with ``model``."""
+    if isinstance(model, VideoVit):
+        return VideoEncoder(model, frames_together(spec.name))
     if isinstance(model, VisionTransformer):
         known = known_model(spec.name)
         mode = known.positions if known else "antialias"
