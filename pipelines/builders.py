@@ -70,6 +70,8 @@ def method_of(config: Config) -> Method:
         raise SettingsError(f"method.name={name}: there is no such method; there are {', '.join(METHODS)}")
     method: Method = getattr(config, name)
     _check_facets(config, method)
+    if method.fits() and not config.model:
+        method.check(config.backbone, config.views)
     missing = [view for view in method.views if view not in config.views.names()]
     if missing and method.fits() and not config.model:
         raise SettingsError(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from stages.features.backbone_spec import BackboneSpec
     from stages.features.store.samplers import Pattern
+    from stages.features.views import ViewsSpec
 
 MaskKind = str
 """``decoder``, ``attention`` or ``cluster``: where in the model a mask comes from."""
@@ -193,6 +195,13 @@ class Method(ABC):
         `stages.features.backbones.online`.
         """
         return False
+
+    def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
+        """Refuse features that it can't be trained on, beyond missing facets and views.
+
+        Raises:
+            SettingsError: says what to set.
+        """
 
     @property
     def mask_kinds(self) -> tuple[MaskKind, ...]:

@@ -22,6 +22,7 @@ from stages.artifacts.ledger import Ledger
 from stages.discovery.contract import Batch, FeatureShape
 from stages.discovery.device import resolve_device
 from stages.errors import SettingsError
+from stages.features.backbones.table import frames_together
 from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler
 from stages.learning import loop
@@ -91,12 +92,13 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
 
 
 def _encoder(stage: TrainStage, shape: FeatureShape, device: str) -> Any:
-    """The frozen backbone on a part of a frame's tokens."""
-    from stages.features.backbones.online import kept_encoder
+    """The frozen backbone: on a part of a frame's tokens, or on whole clips if that is how it encodes them."""
+    from stages.features.backbones.online import clip_encoder, kept_encoder
 
     if stage.backbone is None:
         raise SettingsError(f"method {stage.method.name} needs the backbone in training, and none is given")
-    return kept_encoder(stage.backbone, device, (shape.rows, shape.columns), stage.method.facets[0])
+    make = kept_encoder if frames_together(stage.backbone.name) == 1 else clip_encoder
+    return make(stage.backbone, device, (shape.rows, shape.columns), stage.method.facets[0])
 
 
 def gather(stage: TrainStage, context: WorkContext) -> Corpus:
@@ -149,7 +151,8 @@ def _digest(corpus: Corpus) -> str:
 
 
 def _sampler(stage: TrainStage, corpus: Corpus, fit: str, videos: Sequence[str]) -> ClipSampler:
-    return ClipSampler(corpus.store, stage.method.clips(fit), stage.train.seed, videos=videos)
+    view, _ = stage.method.streams[0]
+    return ClipSampler(corpus.store, stage.method.clips(fit), stage.train.seed, videos=videos, view=view)
 
 
 def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen: int) -> ClipLoader:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from stages.errors import SettingsError
+from stages.features.store.schema import BANK_VIEW as BANK
+from stages.features.store.schema import BASE_VIEW as BASE
 from stages.stage import canonical
 
-BASE = "base"
 FLIP = "flip"
 KEPT = "kept"
 """Facet of a masked view that says which patches it has."""
@@ -42,6 +43,10 @@ class ViewsSpec:
             random part of the patches only (SOLV's token dropping, stored in several versions). They hold the
             facets per patch, (n, D), and ``kept``, the positions of the n patches, int16 (n, 1), ascending.
         masked_ratio: share of the patches that a masked view leaves out.
+        clips: number of clips drawn from every video and stored as view ``bank``, for backbones that encode
+            the frames of a clip together (VOL's training).
+        clip_strides: sampled frames from one frame of such a clip to the next: one of these, drawn for every
+            clip.
     """
 
     flip: bool = False
@@ -49,9 +54,16 @@ class ViewsSpec:
     seed: int = 0
     masked: int = 0
     masked_ratio: float = 0.5
+    clips: int = 0
+    clip_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        for name in ("photometric", "masked"):
+        object.__setattr__(self, "clip_strides", tuple(self.clip_strides))
+        if not self.clip_strides or min(self.clip_strides) < 1:
+            raise SettingsError(
+                f"views.clip_strides={list(self.clip_strides)}: give one or more, each at least 1"
+            )
+        for name in ("photometric", "masked", "clips"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"views.{name}={getattr(self, name)}: must be 0 or more")
         if not 0 <= self.masked_ratio < 1:
@@ -67,15 +79,16 @@ class ViewsSpec:
 
     def names(self) -> tuple[str, ...]:
         """All views in the order in which they are stored, ``base`` first."""
-        return (*self.whole(), *self.parts())
+        return (*self.whole(), *self.parts(), *((BANK,) if self.clips else ()))
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change a result: without masked views, none that is about them.
+        """The fields that change a result: without masked views, none that is about them, and likewise
+        without a bank of clips.
 
         So features made before there were such views keep their fingerprint.
         """
-        fields: dict[str, Any] = canonical(self)
-        return fields if self.masked else {k: v for k, v in fields.items() if not k.startswith("masked")}
+        unused = tuple(word for word, count in (("masked", self.masked), ("clip", self.clips)) if not count)
+        return {name: value for name, value in canonical(self).items() if not name.startswith(unused)}
 
     def kept(self, patches: int) -> int:
         """How many of a frame's ``patches`` a masked view keeps: at least one."""

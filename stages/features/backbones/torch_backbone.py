@@ -83,25 +83,34 @@ class TorchBackbone:
 
     @property
     def patch(self) -> tuple[int, int]:
-        """Height and width of a ViT's patch in pixels.
+        """Height and width of the patch of a ViT or a video transformer in pixels.
 
         Raises:
-            SettingsError: the model is no ViT.
+            SettingsError: the model is neither.
         """
+        if isinstance(self.encoder, VideoEncoder):
+            side = self.encoder.model.sizes.patch
+            return side, side
         return self._vit().patch
 
     def extract(self, rgb: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """See `Backbone.extract`; ``previous`` is not looked at."""
         rows, columns = self.grid(rgb.shape[1], rgb.shape[2])
         with torch.inference_mode(), _numerics(self._threads):
-            images = self.normalised(torch.from_numpy(np.ascontiguousarray(rgb)))
-            with self._autocast():
-                found = self._run(images)
+            found = self.encode(torch.from_numpy(np.ascontiguousarray(rgb)))
             facets = {name: _to_host(name, value) for name, value in found.items()}
         self._check(facets, rgb, rows, columns)
         if PIXELS in self._spec.facets:
             facets[PIXELS] = rgb.reshape(len(rgb), -1, 3)
         return facets
+
+    def encode(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The encoder's facets of frames (B, H, W, 3), values 0 to 255; the caller says whether gradients and
+        numerics are as usual.
+        """
+        with self._autocast():
+            found: dict[str, torch.Tensor] = self._run(self.normalised(pixels))
+        return found
 
     def extract_kept(self, rgb: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
         """Facets per patch where only some of each frame's patches enter the transformer's blocks.
