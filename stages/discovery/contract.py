@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from stages.stage import canonical
@@ -167,9 +167,17 @@ class Method(ABC):
     after_training: ClassVar[frozenset[str]] = frozenset()
     """Options that matter only to `Implementation.segment`: changing one keeps the trained model."""
 
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Options that came later: at their defaults they enter no identity, so that earlier models keep theirs."""
+
     def identity(self, training: bool = False) -> dict[str, Any]:
         """What enters fingerprints; with ``training`` only what decides the trained model."""
-        options = canonical(self)
+        defaults = {f.name: f.default for f in fields(self) if f.name in self.added}
+        options = {
+            name: value
+            for name, value in canonical(self).items()
+            if name not in defaults or getattr(self, name) != defaults[name]
+        }
         if training:
             options = {key: value for key, value in options.items() if key not in self.after_training}
         return {"method": self.name, "version": self.version, "options": options}

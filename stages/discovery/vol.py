@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from stages.discovery.contract import Method
 from stages.errors import SettingsError
@@ -39,6 +39,8 @@ class VolMethod(Method):
     name: ClassVar[str] = "vol"
     protocol: ClassVar[str] = "corloc@vol"
     after_training: ClassVar[frozenset[str]] = frozenset({"strict_clips", "link_threshold", "seed", "masks"})
+
+    added: ClassVar[frozenset[str]] = frozenset({"clips_from"})
 
     facet: str = "tokens"
     """Which features are grouped and reconstructed."""
@@ -113,13 +115,6 @@ class VolMethod(Method):
     def mask_kinds(self) -> tuple[str, ...]:
         """See `Method.mask_kinds`."""
         return (self.masks,)
-
-    def identity(self, training: bool = False) -> dict[str, Any]:
-        """See `Method.identity`; models made before there was ``clips_from`` keep theirs."""
-        identity = super().identity(training)
-        if self.clips_from == "base":
-            del identity["options"]["clips_from"]
-        return identity
 
     def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
         """See `Method.check`: a backbone whose frames depend on each other has its features in runs, of which no
