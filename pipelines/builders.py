@@ -23,6 +23,7 @@ from stages.evaluation.metrics_stage import MetricsStage
 from stages.evaluation.scores_stage import ScoresStage
 from stages.evaluation.spec import MetricsSpec
 from stages.features.stage import FeaturesStage
+from stages.pretraining.pretrain_stage import PretrainStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
 from stages.stage import Stage
@@ -72,12 +73,6 @@ def method_of(config: Config) -> Method:
     _check_facets(config, method)
     if method.fits() and not config.model:
         method.check(config.backbone, config.views)
-    missing = [view for view in method.views if view not in config.views.names()]
-    if missing and method.fits() and not config.model:
-        raise SettingsError(
-            f"method {name} reads the views {', '.join(missing)}, which the features don't have: "
-            "set the section views accordingly"
-        )
     return method
 
 
@@ -97,6 +92,13 @@ def train_stage(config: Config) -> TrainStage:
     if not method.fits():
         raise SettingsError(f"method.name={method.name} has nothing to train: use the recipe segment")
     return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+
+
+def pretrain_stage(config: Config) -> PretrainStage:
+    """The pre-training of the video transformer."""
+    decode = _plain(config.decode, DecodeSpec)
+    assert isinstance(decode, DecodeSpec)
+    return PretrainStage(config.pretrain, config.train, decode)
 
 
 def tubes_stage(config: Config) -> TubesStage:
@@ -133,6 +135,7 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "catalog": catalog_stage,
     "features": features_stage,
     "model": train_stage,
+    "videomae": pretrain_stage,
     "tubes": tubes_stage,
     "scores": scores_stage,
     "metrics": metrics_stage,

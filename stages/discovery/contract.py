@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from stages.errors import SettingsError
 from stages.stage import canonical
 
 if TYPE_CHECKING:
@@ -168,7 +169,9 @@ class Method(ABC):
     """Options that matter only to `Implementation.segment`: changing one keeps the trained model."""
 
     added: ClassVar[frozenset[str]] = frozenset()
-    """Options that came later: at their defaults they enter no identity, so that earlier models keep theirs."""
+    """Options that came later: at their defaults they enter no identity, so that earlier models keep
+    theirs.
+    """
 
     def identity(self, training: bool = False) -> dict[str, Any]:
         """What enters fingerprints; with ``training`` only what decides the trained model."""
@@ -205,11 +208,17 @@ class Method(ABC):
         return False
 
     def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
-        """Refuse features that it can't be trained on, beyond missing facets and views.
+        """Refuse features of ``backbone`` that it can't be trained on.
 
         Raises:
-            SettingsError: says what to set.
+            SettingsError: a view is missing; says what to set.
         """
+        missing = [view for view in self.views if view not in views.names()]
+        if missing:
+            raise SettingsError(
+                f"method {self.name} reads the views {', '.join(missing)}, which the features don't have: "
+                "set the section views accordingly"
+            )
 
     @property
     def mask_kinds(self) -> tuple[MaskKind, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ClipsFrom = Literal["base", "bank", "online"]
 
+
 @dataclass(frozen=True)
 class VolMethod(Method):
     """Reconstructs the features of a clip from slots that are drawn from one Gaussian.
@@ -51,9 +52,11 @@ class VolMethod(Method):
     frames: int = 8
     """Frames of a clip."""
     clips_from: ClipsFrom = "base"
-    """What training clips are cut from, with a backbone that encodes the frames of a clip together: the bank of
-    clips drawn beforehand (with views.clips; the strides are views.clip_strides then), or online, by the backbone
-    itself in every step (with backbone.facets=[tokens,pixels]), as published. Other backbones: base."""
+    """What training clips are cut from, with a backbone that encodes the frames of a clip together: the bank
+    of clips drawn beforehand (with views.clips; the strides are views.clip_strides then), or online, by the
+    backbone itself in every step (with backbone.facets=[tokens,pixels]), as published. Other backbones:
+    base.
+    """
     joint: bool = True
     """Slots are shared by all frames of a clip; else every frame is grouped and decoded alone."""
     iterations: int = 3
@@ -117,32 +120,32 @@ class VolMethod(Method):
         return (self.masks,)
 
     def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
-        """See `Method.check`: a backbone whose frames depend on each other has its features in runs, of which no
-        other clips can be cut; one whose frames stand alone needs neither bank nor online encoding.
+        """See `Method.check`: a backbone whose frames depend on each other has its features in runs, of
+        which no other clips can be cut; one whose frames stand alone needs neither bank nor online encoding.
         """
-        together = frames_together(backbone.name)
-        if ":" in backbone.name:
-            return
-        if self.clips_from == "base":
-            if together > 1:
-                raise SettingsError(
-                    f"vol.clips_from=base: features of {backbone.name} are those of runs of {together} frames; "
-                    f"train with --set vol.clips_from=bank --set views.clips=8, or with vol.clips_from=online and "
-                    "backbone.facets=[tokens,pixels]"
-                )
-            return
-        if together == 1:
-            raise SettingsError(
-                f"vol.clips_from={self.clips_from}: backbone {backbone.name} encodes every frame alone; "
-                "set vol.clips_from=base, or choose a video backbone such as videomae_vitb16"
-            )
-        if self.frames != together:
-            raise SettingsError(
-                f"vol.frames={self.frames}: backbone {backbone.name} encodes clips of {together} frames; set "
-                f"vol.frames={together}"
-            )
         if self.clips_from == "bank" and not views.clips:
             raise SettingsError("vol.clips_from=bank: the features have no bank of clips; set views.clips=8")
+        super().check(backbone, views)
+        if ":" not in backbone.name:  # what such a class does is known when it is there
+            self._check_clips(backbone.name, frames_together(backbone.name))
+
+    def _check_clips(self, backbone: str, together: int) -> None:
+        if self.clips_from == "base" and together > 1:
+            raise SettingsError(
+                f"vol.clips_from=base: features of {backbone} are those of runs of {together} frames; train "
+                "with --set vol.clips_from=bank --set views.clips=8, or with vol.clips_from=online and "
+                "backbone.facets=[tokens,pixels]"
+            )
+        if self.clips_from != "base" and together == 1:
+            raise SettingsError(
+                f"vol.clips_from={self.clips_from}: backbone {backbone} encodes every frame alone; set "
+                "vol.clips_from=base, or choose a video backbone such as videomae_vitb16"
+            )
+        if self.clips_from != "base" and self.frames != together:
+            raise SettingsError(
+                f"vol.frames={self.frames}: backbone {backbone} encodes clips of {together} frames; set "
+                f"vol.frames={together}"
+            )
 
     @property
     def views(self) -> tuple[str, ...]:

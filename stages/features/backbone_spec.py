@@ -43,7 +43,8 @@ class BackboneSpec:
         facets: what is stored. ViT: ``tokens`` (patch outputs of block ``layer``), ``cls`` (its class
             token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated),
             ``pixels`` (the resized frame itself, 3 bytes per pixel, for methods that run the ViT online).
-            CNN: ``tokens``. Video transformer: ``tokens`` (of its last block) and ``pixels``. patchstats: ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
+            CNN: ``tokens``. Video transformer: ``tokens`` (of its last block) and ``pixels``. patchstats:
+                ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
         layer: block of a ViT whose output ``tokens`` and ``cls`` are: 0-based, negative from the end.
         norm: ``before`` or ``after`` the final layer norm (SOLV and its like take them before).
         stage: feature map of a CNN, 0-based, negative from the end (the deepest one).
@@ -208,7 +209,12 @@ def _cnn_stride(spec: BackboneSpec, known: KnownModel) -> int:
 
 def _check_facets(spec: BackboneSpec) -> None:
     known = known_model(spec.name)
-    families = {"vit": VIT_FACETS, "cnn": CNN_FACETS, "video": VIDEO_FACETS, "patchstats": tuple(PATCHSTATS_WIDTHS)}
+    families = {
+        "vit": VIT_FACETS,
+        "cnn": CNN_FACETS,
+        "video": VIDEO_FACETS,
+        "patchstats": tuple(PATCHSTATS_WIDTHS),
+    }
     possible = families[known.family] if known else VIT_FACETS
     wrong = [facet for facet in spec.facets if facet not in possible]
     if (wrong and ":" not in spec.name) or not spec.facets:
@@ -232,7 +238,8 @@ def _check_model(spec: BackboneSpec, known: KnownModel | None) -> None:
         raise SettingsError(f"backbone.stride={spec.stride}: {spec.name} can have 8, 16 or 32")
     if spec.batch % known.frames:
         raise SettingsError(
-            f"backbone.batch={spec.batch}: {spec.name} encodes {known.frames} frames together; give a multiple"
+            f"backbone.batch={spec.batch}: {spec.name} encodes {known.frames} frames together; give a "
+            "multiple"
         )
     if known.family == "patchstats":
         if spec.stride is not None and (spec.stride < 4 or spec.stride % 2):
@@ -258,8 +265,8 @@ def weights_file(text: str) -> Path:
     files = sorted((found[0] if found else path).glob("*.safetensors"))
     if len(files) != 1:
         raise SettingsError(
-            f"backbone.weights={text} is a folder with {len(files)} weights files, not one: give the artifact "
-            "folder that a finished pretrain_videomae printed, or a file"
+            f"backbone.weights={text} is a folder with {len(files)} weights files, not one: give the "
+            "artifact folder that a finished pretrain_videomae printed, or a file"
         )
     return files[0]
 

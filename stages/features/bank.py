@@ -1,7 +1,7 @@
 """The bank: clips drawn from a video before its frames are seen, gathered while they stream by.
 
-For backbones that encode the frames of a clip together, a training on any clips would have to run them anew; it
-draws from a bank instead (methods sheet 1.7, b). Imports no torch.
+For backbones that encode the frames of a clip together, a training on any clips would have to run them anew;
+it draws from a bank instead (methods sheet 1.7, b). Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stages.features.views import BANK, ViewsSpec
 def drawn_clips(video: str, count: int, frames: int, spec: ViewsSpec) -> list[Sequence[int]]:
     """Positions of the frames of every clip of a video's bank among its sampled frames (methods sheet 1.4).
 
-    A stride, then a start among those that leave the clip within the video; a video too short for the stride is
-    taken from its first frame on, and the last frame that is reached repeats.
+    A stride, then a start among those that leave the clip within the video; a video too short for the stride
+    is taken from its first frame on, and the last frame that is reached repeats.
 
     Args:
         video: its id; with ``spec.seed`` and the clip's number all that the draw depends on.

@@ -37,8 +37,8 @@ class FeaturesStage(MapStage):
         encoding: ``fp16``, or ``int8`` with a scale per channel; pixels and positions are stored exactly.
 
     Raises:
-        SettingsError: masked views of a backbone that can't leave out patches, or a bank of clips of one whose
-            frames stand alone.
+        SettingsError: masked views of a backbone that can't leave out patches, or a bank of clips of one
+            whose frames stand alone.
     """
 
     kind: ClassVar[str] = "features"
@@ -155,8 +155,8 @@ class FeaturesStage(MapStage):
 def frames_stand_alone(backbone: str) -> SettingsError:
     """What is wrong with a bank of clips of such a backbone."""
     return SettingsError(
-        f"views.clips: backbone {backbone} encodes every frame alone, so that clips of any kind can be read from "
-        "its features; set views.clips=0"
+        f"views.clips: backbone {backbone} encodes every frame alone, so that clips of any kind can be read "
+        "from its features; set views.clips=0"
     )
 
 

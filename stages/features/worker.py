@@ -52,8 +52,8 @@ class FeaturesWorker:
         self._together = frames_of(self._backbone)
         if stage.backbone.batch % self._together:
             raise SettingsError(
-                f"backbone.batch={stage.backbone.batch}: {stage.backbone.name} encodes {self._together} frames "
-                "together; give a multiple"
+                f"backbone.batch={stage.backbone.batch}: {stage.backbone.name} encodes {self._together} "
+                "frames together; give a multiple"
             )
         if stage.views.clips and self._together == 1:
             raise frames_stand_alone(stage.backbone.name)
@@ -179,8 +179,8 @@ def batches(chunks: Iterable[FrameChunk], size: int, together: int = 1) -> Itera
     How the frames came in chunks leaves no trace, and a model meets few shapes: ``size`` and powers of two.
 
     Args:
-        together: frames that are never parted, counted from the first one; it divides ``size``, and the powers
-            are of as many frames. What is left over in the end comes alone.
+        together: frames that are never parted, counted from the first one; it divides ``size``, and the
+            powers are of as many frames. What is left over in the end comes alone.
     """
     kept: FrameChunk | None = None
     for chunk in chunks:

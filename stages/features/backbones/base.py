@@ -84,8 +84,8 @@ class ClipBackbone(Backbone, Protocol):
 
     @property
     def together(self) -> int:
-        """How many. `extract` is given whole runs of as many frames, the first one from the video's first frame
-        on; only the last run of a video may be shorter, and is filled up with its last frame.
+        """How many. `extract` is given whole runs of as many frames, the first one from the video's first
+        frame on; only the last run of a video may be shorter, and is filled up with its last frame.
         """
 
 

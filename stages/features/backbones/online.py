@@ -1,5 +1,5 @@
-"""The frozen backbone on stored pixels while a method trains: a ViT on some patches of single frames (faithful
-token dropping), or a video transformer on whole clips.
+"""The frozen backbone on stored pixels while a method trains: a ViT on some patches of single frames
+(faithful token dropping), or a video transformer on whole clips.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ def clip_encoder(
     """A function that encodes clips of any frames as the features stage encodes runs.
 
     It takes ``pixels``, values 0 to 255 of any type, (B, T, H * W, 3) as the facet ``pixels`` is stored or
-    (B, T, H, W, 3), and returns float32 (B, T, N, D) on ``device``, without gradients. T is the number of frames
-    that the backbone encodes together. Arguments as of `kept_encoder`.
+    (B, T, H, W, 3), and returns float32 (B, T, N, D) on ``device``, without gradients. T is the number of
+    frames that the backbone encodes together. Arguments as of `kept_encoder`.
 
     Raises:
         SettingsError: the backbone encodes every frame alone, or can't be had as described.
     """
     backbone = TorchBackbone(replace(spec.resolved(), facets=(facet,)), device)
     if backbone.together == 1:
-        raise SettingsError(f"backbone {spec.name} encodes every frame alone: choose one such as videomae_vitb16")
+        raise SettingsError(
+            f"backbone {spec.name} encodes every frame alone: choose one such as videomae_vitb16"
+        )
 
     def encode(pixels: Tensor) -> Tensor:
         if pixels.shape[1] != backbone.together:

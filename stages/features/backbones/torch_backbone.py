@@ -1,4 +1,6 @@
-"""A timm model, or the video transformer, behind the backbone protocol: normalisation, autocast, fp16 results."""
+"""A timm model, or the video transformer, behind the backbone protocol: normalisation, autocast, fp16
+results.
+"""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ class Index:
         per_batch = [np.asarray(batch.length) for batch in batches]
         if view == BANK_VIEW:
             per_batch = [
-                np.diff(np.asarray(batch.frame_at)) - own for batch, own in zip(batches, per_batch, strict=True)
+                np.diff(np.asarray(batch.frame_at)) - own
+                for batch, own in zip(batches, per_batch, strict=True)
             ]
         if not per_batch:
             return np.zeros(0, np.int64)

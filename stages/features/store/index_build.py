@@ -175,10 +175,9 @@ def _add_shard(
         batch.members += len(batch.offset[-1])
 
 
-def _frame_lists(
-    runs: list[tuple[int, int, int]], banks: set[int]
-) -> tuple[int, list[tuple[int, int]]]:
-    """How many frames a video has, and the rows of its lists of frames: its own, and its bank's if it has one.
+def _frame_lists(runs: list[tuple[int, int, int]], banks: set[int]) -> tuple[int, list[tuple[int, int]]]:
+    """How many frames a video has, and the rows of its lists of frames: its own, and its bank's if it has
+    one.
 
     Args:
         runs: number of the stream, first row and the one after the last, of every stream.
