@@ -67,5 +67,6 @@ class PretrainStage(FitStage):
         counts = content["clips_passed_over"]
         if counts:
             reasons = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-            text += f"; of {content['videos_rejected']} some could not be decoded ({reasons}), see rejects.parquet"
+            text += f"; some of {content['videos_rejected']} could not be decoded ({reasons})"
+            text += ", see rejects.parquet"
         return text

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,12 @@ def videos_of(catalog: Path) -> list[Row]:
     Raises:
         SettingsError: there is none.
     """
-    current = current_videos(Artifact.at(catalog)).sort_by("video")
+    current = current_videos(Artifact.at(catalog)).sort_by("shard")  # a shard is read once
     rows = [
         catalog_rows(str(catalog), shard)[video]
         for video, shard in zip(current["video"].to_pylist(), current["shard"].to_pylist(), strict=True)
     ]
+    rows.sort(key=itemgetter("video"))
     if not rows:
         raise SettingsError("no video is there to train on: all were rejected or skipped; see --explain")
     return rows
