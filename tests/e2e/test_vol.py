@@ -49,20 +49,3 @@ def test_dinosaur_with_the_autoregressive_decoder(arguments):
     tubes = TubeStore(done["artifacts"]["tubes"])
     assert tubes.kinds() == ("attention", "decoder")
     assert tubes.label_map(tubes.videos()[0], "attention").min() >= 0
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        ("vol.clips_from=bank", "views.clips=2"),
-        ("vol.clips_from=online", "backbone.facets=[tokens,pixels]"),
-    ],
-    ids=["bank", "online"],
-)
-def test_vol_on_a_video_backbone(arguments, given):
-    """Trained on clips of the bank, or encoded in training; both segment the runs that are stored."""
-    more = ("method.name=vol", "backbone={name: videomae_vitt8, weights: random}", "decode.fps=all", *given)
-    done = run_json(*arguments, *(word for s in more for word in ("--set", s)))
-    tubes = TubeStore(done["artifacts"]["tubes"])
-    assert tubes.kinds() == ("decoder",) and len(tubes.videos()) == 4
-    assert tubes.label_map(tubes.videos()[0], "decoder").shape == (FRAMES, 32, 32)

@@ -78,8 +78,11 @@ def test_runs_are_not_parted():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The artifact of two videos, and what was written."""
-    root = tmp_path_factory.mktemp("bank")
+    return make_bank(tmp_path_factory.mktemp("bank"))
+
+
+def make_bank(root):
+    """In ``root`` two videos and the artifact of their features; both, and the bytes of its only shard."""
     for video, frames in FRAMES.items():
         make_video(root / f"{video}.mp4", frames, (32, 48), seed=frames)
     artifact = artifact_at(root / "features")

@@ -38,8 +38,9 @@ def corpus_in(folder: Path, clips: int = 4, damaged: bool = True) -> Path:
         path = videos / f"v{clips}.mp4"
         data = bytearray(path.read_bytes())
         at = data.index(b"mdat") + 4
-        middle = at + int.from_bytes(data[at - 8 : at - 4], "big") // 2
-        data[middle : middle + 40] = bytes(40)
+        end = at - 8 + int.from_bytes(data[at - 8 : at - 4], "big")
+        middle = (at + end) // 2
+        data[middle:end] = bytes(end - middle)
         path.write_bytes(data)
     catalogued(folder / "catalog", videos)
     return folder

@@ -1,4 +1,4 @@
-"""Pre-training on real mp4 files: it learns, passes over what is damaged, goes on exactly, makes a backbone."""
+"""Pre-training on real mp4 files: it learns, passes over damage, goes on exactly, makes a backbone."""
 
 import json
 import os
