@@ -20,11 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.models import read_model
 from configs.schema import Config, keys
+from stages.discovery.registry import METHODS
 from stages.errors import SettingsError
 
 FOLDER = Path(__file__).resolve().parent
 GROUPS = {"data": "kind", "backbone": "name", "method": "name"}
 """Config sections whose defaults depend on one of their keys."""
+UNTRAINED = tuple(name for name, method in METHODS.items() if not method().fits())
+"""Methods that need no training, which may stand in the place of a model's folder."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def compose(name: str, files: Sequence[str] = (), assignments: Sequence[str] = (
         raw[key] = value
         _put(user, key, _parse(value))
     _refuse_unknown(user)
+    if user.get("model") in UNTRAINED:
+        merge(user, {"method": {"name": user.pop("model")}})
     own = dict(recipe(name).settings)
     if user.get("model"):
         merge(own, read_model(str(user["model"])).settings)

@@ -23,6 +23,7 @@ from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 from stages.labeling.spec import LabelSpec
+from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.learning.spec import TrainSpec
 from stages.pretraining.spec import PretrainSpec
 
@@ -108,7 +109,10 @@ class Config:
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
     views: ViewsSpec = field(default_factory=ViewsSpec)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
-    model: str = option("", "artifact folder of a trained model, whose settings then hold (segment)")
+    model: str = option(
+        "",
+        "artifact folder of a trained model, whose settings then hold; or kmeans, which needs no training",
+    )
     method: MethodConfig = field(default_factory=MethodConfig)
     solv: SolvMethod = field(default_factory=SolvMethod)
     vol: VolMethod = field(default_factory=VolMethod)
@@ -122,6 +126,7 @@ class Config:
     pretrain: PretrainSpec = field(default_factory=PretrainSpec)
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
+    clip_sprites: SpritesClipSpec = field(default_factory=SpritesClipSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -11,6 +11,7 @@ from configs.compose import recipe, to_dict
 from configs.models import GivenModel, read_model
 from configs.schema import Config, geometry
 from pipelines.reasons import differences, flatten
+from stages.catalog.classes import class_names
 from stages.catalog.spec import DataSpec
 from stages.catalog.stage import CatalogStage
 from stages.decode.spec import DecodeSpec
@@ -22,7 +23,16 @@ from stages.errors import SettingsError
 from stages.evaluation.metrics_stage import MetricsStage
 from stages.evaluation.scores_stage import ScoresStage
 from stages.evaluation.spec import MetricsSpec
+from stages.features.backbones.table import CLIP
 from stages.features.stage import FeaturesStage
+from stages.features.views import BASE, FLIP
+from stages.labeling.branch_method import PatchClipMethod
+from stages.labeling.branch_stage import BranchStage
+from stages.labeling.clip_backbone_spec import ClipBackboneSpec
+from stages.labeling.clip_stage import ClipStage
+from stages.labeling.embeddings_stage import EmbeddingsStage
+from stages.labeling.named_stage import NamedStage
+from stages.labeling.vocabulary import CLASSES, read_vocabulary
 from stages.pretraining.pretrain_stage import PretrainStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
@@ -51,8 +61,11 @@ def features_stage(config: Config) -> FeaturesStage:
     """The features that ``config`` asks for."""
     decode = _plain(config.decode, DecodeSpec)
     assert isinstance(decode, DecodeSpec)
+    backbone = config.backbone
+    if backbone.name == CLIP:
+        backbone = ClipBackboneSpec.of(backbone, config.label.clip_spec)
     return FeaturesStage(
-        backbone=config.backbone,
+        backbone=backbone,
         decode=decode,
         geometry=geometry(config),
         views=config.views,
@@ -89,8 +102,6 @@ def _check_facets(config: Config, method: Method) -> None:
 def train_stage(config: Config) -> TrainStage:
     """The training of the configured method."""
     method = method_of(config)
-    if not method.fits():
-        raise SettingsError(f"method.name={method.name} has nothing to train: use the recipe segment")
     return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
 
 
@@ -99,6 +110,23 @@ def pretrain_stage(config: Config) -> PretrainStage:
     decode = _plain(config.decode, DecodeSpec)
     assert isinstance(decode, DecodeSpec)
     return PretrainStage(config.pretrain, config.train, decode)
+
+
+def branch_stage(config: Config) -> BranchStage:
+    """The adaptation of patch-CLIP, on crops where there are some, else on plain (and mirrored) frames.
+
+    Raises:
+        SettingsError: the features are not those of CLIP's tower.
+    """
+    if config.backbone.name != CLIP:
+        raise SettingsError(
+            f"backbone.name={config.backbone.name}: patches of CLIP are adapted on its own features: leave "
+            f"it at {CLIP}"
+        )
+    whole = (BASE, FLIP) if config.views.flip else (BASE,)
+    method = PatchClipMethod(config.label.clip_spec, config.views.cropped() or whole)
+    _check_facets(config, method)
+    return BranchStage(method, config.train)
 
 
 def tubes_stage(config: Config) -> TubesStage:
@@ -110,6 +138,55 @@ def tubes_stage(config: Config) -> TubesStage:
             "printed), or --set method.name=kmeans, which needs none"
         )
     return TubesStage(method, config.tubes.only_annotated)
+
+
+def embeddings_stage(config: Config) -> EmbeddingsStage:
+    """What CLIP sees of the tubes.
+
+    Raises:
+        SettingsError: patches of an adapted CLIP are wanted, and there is none.
+    """
+    label, trained = config.label, recipe(config.recipe).stages
+    if label.by == "patches" and not label.branch and "branch" not in trained:
+        raise SettingsError(
+            "label.by=patches needs an adapted branch: --set label.branch=ARTIFACT (the folder that the "
+            "recipe adapt_patch_clip printed), or --set label.by=vanilla or crops, which need none"
+        )
+    return EmbeddingsStage(
+        clip=None if "clip" in trained else label.clip_spec,
+        by=label.by,
+        branch=label.branch,
+        size=label.size,
+        margin=label.margin,
+        step=label.step,
+        imagenet_norm=label.imagenet_norm,
+        decode=features_stage(config).decode,
+    )
+
+
+def named_stage(config: Config) -> NamedStage:
+    """Naming with the configured vocabulary.
+
+    Raises:
+        SettingsError: there is none, or it can't be read.
+    """
+    label = config.label
+    if not label.vocabulary:
+        raise SettingsError(
+            "label.vocabulary is empty: name what to look for, --set label.vocabulary=people,dogs,cars, or a "
+            ".txt file with one name a line"
+        )
+    classes = class_names(config.data.kind) if label.vocabulary == CLASSES else None
+    return NamedStage(
+        vocabulary=read_vocabulary(label.vocabulary, label.background, classes),
+        clip=None if "clip" in recipe(config.recipe).stages else label.clip_spec,
+        prompt=label.prompt,
+        threshold=label.threshold,
+        merge=label.merge,
+        adjacency=label.adjacency,
+        frames=label.clip,
+        keep_one=label.keep_one,
+    )
 
 
 def scores_stage(config: Config) -> ScoresStage:
@@ -136,7 +213,11 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "features": features_stage,
     "model": train_stage,
     "videomae": pretrain_stage,
+    "clip": lambda config: ClipStage(config.clip_sprites),
+    "branch": branch_stage,
     "tubes": tubes_stage,
+    "embeddings": embeddings_stage,
+    "named": named_stage,
     "scores": scores_stage,
     "metrics": metrics_stage,
     "summary": lambda _: SummaryStage(),
@@ -146,8 +227,13 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
 
 
 def stage_names(config: Config) -> list[str]:
-    """The stages of the recipe, and the export if one is asked for."""
+    """The stages of the recipe, and the export if one is asked for.
+
+    A training is left out where its result is given or its method needs none.
+    """
     names = list(recipe(config.recipe).stages)
+    if "model" in names and (config.model or not method_of(config).fits()):
+        names.remove("model")
     if config.tubes.export != "none" and "tubes" in names:
         names.append("export")
     return names

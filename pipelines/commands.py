@@ -27,6 +27,7 @@ from pipelines.running import (
 from pipelines.runs import RunRecord, all_runs
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.labeling.accuracy import read_accuracy
 
 
 def plan_command(config: Config, args: argparse.Namespace, output: Output) -> int:
@@ -104,6 +105,8 @@ def _stream(
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:
     """Exit code 3 where more videos are rejected than tolerated."""
+    if not totals:
+        return 0
     rejected = sum(total.rejected for total in totals.values())
     catalog = totals["catalog"]
     everything = catalog.done + catalog.rejected
@@ -128,12 +131,15 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
         if made is not None and (told := item.stage.told(made[0])):
             output.say(f"  {told}")
     output.metrics(artifacts)
+    accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
+    output.accuracy(accuracy)
     output.data(
         {
             "run": record.id,
             "store": str(graph.store),
             "artifacts": artifacts,
             "totals": {kind: vars(total) for kind, total in totals.items()},
+            **({"accuracy": {name: vars(found) for name, found in accuracy.items()}} if accuracy else {}),
             "exit_code": code,
         }
     )

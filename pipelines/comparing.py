@@ -21,10 +21,11 @@ from stages.artifacts import atomic
 from stages.artifacts.layout import read_stage_json
 from stages.errors import SettingsError
 from stages.evaluation.results import read_metrics
-from stages.metrics.protocols import PROTOCOLS
+from stages.metrics.all_protocols import help_of
 from stages.report.gather import MASKS
 from stages.report.page.model import Comparison, ComparisonRow
 from stages.report.page.render import render_comparison
+from stages.tubes.table import NAMED
 
 _SHARED = ("decode", "backbone", "views", "features")
 """Sections of settings that change the figures of every candidate, trivial ones included."""
@@ -82,7 +83,7 @@ def compare(args: argparse.Namespace, output: Output) -> int:
     comparison = Comparison(
         title=f"{len(names)} runs",
         runs=names,
-        protocols=[(p, PROTOCOLS[p].help) for p in protocols],
+        protocols=[(p, help_of(p)) for p in protocols],
         rows=rows,
         notes=notes,
     )
@@ -185,6 +186,8 @@ def _what(m: Measured, candidate: str) -> tuple[str, dict[str, Any]]:
         return (f"method · {candidate}" if own else candidate), {"metrics": m.metrics.name}
     method = m.settings["method"]["name"] if own else candidate
     sections = [*_SHARED, method, *(["train"] if own else [])]
+    if own and NAMED in m.content["values"]:
+        sections.append("label")
     settings = flatten({name: m.settings.get(name, {}) for name in sections})
     settings["metrics.id_gap_bug"] = m.settings["metrics"]["id_gap_bug"]
     settings.pop("train.seed", None)

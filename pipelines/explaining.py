@@ -20,6 +20,8 @@ from stages.errors import SettingsError
 
 def explain(graph: Graph, wanted: str, output: Output) -> int:
     """Print the outcomes of the videos that ``wanted`` names."""
+    if not graph.chain:
+        raise SettingsError(f"recipe {graph.config.recipe} reads no videos: there is nothing to explain")
     ledgers = {
         b.stage.kind: (b.artifact, Ledger.load(b.artifact)) for b in graph.chain if b.artifact.exists()
     }

@@ -75,7 +75,8 @@ def build(config: Config, limit: int | None = None) -> Graph:
         limit: the run's ``--limit``: a model trained on the first few videos is not that of all of them.
 
     Raises:
-        SettingsError: if the data's root is missing, or a relative path is used inside a Ray job.
+        SettingsError: if the data's root is missing where a stage reads data, or a relative path is used
+            inside a Ray job.
     """
     binder = _Binder(config, limit)
     for name in stage_names(config):
@@ -96,7 +97,7 @@ class _Binder:
         self._folders: dict[str, str] = {}
         run = config.run
         self._context = WorkContext(
-            data_root=_checked_root(config),
+            data_root=_checked_root(config) if "catalog" in stage_names(config) else "",
             scratch=self.store,
             device=run.device,
             threads=run.threads,
@@ -126,8 +127,9 @@ class _Binder:
             self.chain.append(BoundStage(stage, Artifact(folder, stage.kind, stage.suffix), context))
             self.fingerprints.append(fingerprint)
         elif isinstance(stage, WholeStage):
-            artifacts = tuple(bound.artifact for bound in self.chain)
-            wholes = tuple(bound.folder for bound in self.whole)
+            alone = isinstance(stage, FitStage) and not stage.reads_data
+            artifacts = () if alone else tuple(bound.artifact for bound in self.chain)
+            wholes = () if alone else tuple(bound.folder for bound in self.whole)
             bound = BoundWhole(
                 stage, folder, artifacts, fingerprint, wholes, len(self.chain), context=context
             )

@@ -12,13 +12,17 @@ from pipelines.planning import Plan
 def plan_notes(plan: Plan, args: argparse.Namespace) -> list[str]:
     """One line per subject."""
     config = plan.graph.config
-    notes = [
-        f"data: {plan.listed:,} files listed in {config.data.root}"
-        + (f"; {plan.gone:,} known ones are gone, their results stay" if plan.gone else ""),
-        sampling_note(plan),
+    notes = []
+    if plan.graph.chain:
+        notes = [
+            f"data: {plan.listed:,} files listed in {config.data.root}"
+            + (f"; {plan.gone:,} known ones are gone, their results stay" if plan.gone else ""),
+            sampling_note(plan),
+        ]
+    notes.append(
         f"disk: about {human_bytes(plan.needed)} to write, {human_bytes(plan.free)} free in "
-        f"{plan.graph.store}",
-    ]
+        f"{plan.graph.store}"
+    )
     workers = args.workers or (1 if args.runner == "local" else cpus())
     notes.append(
         f"runner: {args.runner}, {workers} workers of {config.run.threads} threads, {cpus()} CPUs here"

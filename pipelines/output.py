@@ -16,6 +16,7 @@ from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.evaluation.results import read_metrics
+from stages.labeling.accuracy import Accuracy
 
 
 def human_bytes(count: int | None) -> str:
@@ -121,8 +122,28 @@ class Output:
         if page is not None:
             self.say(f"page: {page[0] / 'report.html'}")
 
+    def accuracy(self, found: Mapping[str, Accuracy]) -> None:
+        """How often a CLIP that a run has trained, or found trained, knows the right word, in percent."""
+        if found:
+            rows = [
+                [n, *(f"{100 * v:.1f}" for v in (a.right, a.chance, a.majority))] for n, a in found.items()
+            ]
+            self.table(["zero-shot", "right", "chance", "majority"], rows)
 
-_LEFT = {"candidate", "stage", "why", "artifact", "run", "state", "what", "video", "path", "problem"}
+
+_LEFT = {
+    "zero-shot",
+    "candidate",
+    "stage",
+    "why",
+    "artifact",
+    "run",
+    "state",
+    "what",
+    "video",
+    "path",
+    "problem",
+}
 
 
 def plan_data(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
 from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import source_id
-from stages.catalog.listing import dataset_class, list_items, refuse_unannotated
+from stages.catalog.listing import dataset_class, list_items, truth_rule
 from stages.catalog.stage import CatalogStage
+from stages.evaluation.fitting import refuse_unfit
+from stages.evaluation.scores_stage import ScoresStage
 from stages.stage import Row
 
 
@@ -91,13 +93,17 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     Args:
         record: take the plan up: start artifacts and record new shards, as a run does.
     """
+    if not graph.chain:
+        stages: list[StagePlan] = []
+        for bound in graph.whole:
+            stages.append(_plan_whole(bound, stages))
+        return Plan(graph, stages, [], 0, 0, free_bytes(graph.store))
     catalog = graph.chain[0].stage
     assert isinstance(catalog, CatalogStage)
     listed = list_items(catalog.data, graph.chain[0].context.data_root)
     if options.limit is not None:
         listed = listed[: options.limit]
-    if any(bound.stage.kind == "scores" for bound in graph.chain):
-        refuse_unannotated(catalog.data, graph.chain[0].context.data_root, listed)
+    _check_scores(graph, catalog, listed)
     ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
     if record:
         _start(graph, catalog)
@@ -113,6 +119,15 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     for bound in wholes:
         stages.append(_plan_whole(bound, stages))
     return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
+
+
+def _check_scores(graph: Graph, catalog: CatalogStage, listed: Sequence[Row]) -> None:
+    """Where something is scored, make sure that the data's ground truth allows it."""
+    stages = {bound.stage.kind: bound.stage for bound in graph.chain}
+    scores = stages.get("scores")
+    if isinstance(scores, ScoresStage):
+        rule = truth_rule(catalog.data, graph.chain[0].context.data_root, listed)
+        refuse_unfit(scores.spec.protocols, rule, named="named" in stages)
 
 
 def _start(graph: Graph, catalog: CatalogStage) -> None:

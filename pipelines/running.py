@@ -166,7 +166,7 @@ def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, An
 
 def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:
     """What a model's ``stage.json`` says beyond a stage's own identity: how its videos were seen."""
-    if not item.fit:
+    if item.stage.kind != "model":
         return {}
     settings = to_dict(graph.config)
     sections = (*SECTIONS, settings["method"]["name"])

@@ -22,6 +22,7 @@ ErrorClass = Literal[
     "memory",
     "unreadable",
     "annotation",
+    "tubes",
 ]
 """Stable names of the reasons for which a video is rejected; documented in ``docs/rejects.md``."""
 

@@ -5,6 +5,7 @@ rule                boxes
 =================== =================================================================================
 ``imagenet_vid``    of the XML files in a folder, called like the frames; 30 classes
 ``ytvis``           of the masks in the JSON, or its ``bboxes`` where it has no masks; 40 classes
+``sprites``         of the masks; the class of an object is its colour, 17 of them
 any other of masks  of the masks, without classes
 =================== =================================================================================
 
@@ -13,9 +14,10 @@ any other of masks  of the masks, without classes
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,6 +32,7 @@ from stages.catalog.masks import mask_box
 from stages.catalog.table import split_truth
 from stages.catalog.truth import Size, frame_names, frame_size, read_truth
 from stages.outcome import MediaError
+from stages.sprites.files import objects_beside
 
 NO_CLASS = -1
 """The class of boxes from ground truth that names none."""
@@ -44,11 +47,14 @@ class FrameBoxes:
             frame counted from 0. The last ones are part of the object: a pixel alone has x1 = x2.
         classes: int64 (n,), indices into `BoxTruth.names`, or `NO_CLASS`.
         tracks: int64 (n,), the same number for the same object in all frames of a video; -1 where unknown.
+        words: words that are right for each object (``sprites``: its colour and its shape); empty where
+            ground truth knows none.
     """
 
     boxes: np.ndarray
     classes: np.ndarray
     tracks: np.ndarray
+    words: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ def read_boxes(root: str, row: Mapping[str, Any], frames: Sequence[int]) -> BoxT
         return _imagenet_vid(root, row, uri, wanted)
     if rule == "ytvis":
         return _ytvis(root, row, uri, wanted)
-    return BoxTruth(tuple(_of_masks(ids) for ids in read_truth(root, row, wanted).ids), (), {})
+    of_masks = tuple(_of_masks(ids) for ids in read_truth(root, row, wanted).ids)
+    return _sprites(root, uri, of_masks) if rule == "sprites" else BoxTruth(of_masks, (), {})
 
 
 def _frame(found: Sequence[tuple[Sequence[float], int, int]]) -> FrameBoxes:
@@ -101,6 +108,27 @@ def _of_masks(ids: np.ndarray) -> FrameBoxes:
     numbers = [int(number) for number in np.unique(ids) if number]
     boxes = [mask_box(ids == number) for number in numbers]
     return _frame([(box, NO_CLASS, n) for box, n in zip(boxes, numbers, strict=True) if box is not None])
+
+
+def _sprites(root: str, uri: str, frames: Sequence[FrameBoxes]) -> BoxTruth:
+    """Boxes of sprites with what their objects are called, which a file beside the masks says."""
+    names, file = class_names("sprites"), objects_beside(uri)
+    try:
+        objects = json.loads(Path(path_of(root, file)).read_text(encoding="utf-8"))["objects"]
+        about = {thing["id"]: (names.index(thing["colour"]), thing["shape"]) for thing in objects}
+        called = [[about[track] for track in frame.tracks.tolist()] for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "the names of the clip's objects can't be read: put the file back"
+        raise MediaError("annotation", f"{unquote(file)}: {what}") from error
+    named = [
+        replace(
+            frame,
+            classes=np.array([number for number, _ in words], np.int64),
+            words=tuple((names[number], shape) for number, shape in words),
+        )
+        for frame, words in zip(frames, called, strict=True)
+    ]
+    return BoxTruth(tuple(named), names, {})
 
 
 def _ytvis(root: str, row: Mapping[str, Any], uri: str, frames: Sequence[int]) -> BoxTruth:

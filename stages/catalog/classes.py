@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from stages.errors import SettingsError
+from stages.sprites.palette import COLOURS
 
 IMAGENET_VID = MappingProxyType(
     {
@@ -28,14 +29,14 @@ YTVIS = (
 )  # fmt: skip
 """YouTube-VIS 2019: its 40 categories, in the order of their ids."""
 
-_NAMES = {"imagenet_vid": tuple(IMAGENET_VID.values()), "ytvis": YTVIS}
+_NAMES = {"imagenet_vid": tuple(IMAGENET_VID.values()), "sprites": tuple(COLOURS), "ytvis": YTVIS}
 
 
 def class_names(kind: str) -> tuple[str, ...]:
     """The class names of the data sets with that ``data.kind``; class n of their boxes is the n-th, from 0.
 
     Names are spelled as VOL's vocabularies spell them: with underscores for ``imagenet_vid``, with spaces for
-    ``ytvis``.
+    ``ytvis``. Those of ``sprites`` are their colours.
 
     Raises:
         SettingsError: data sets of that kind have no named classes.

@@ -9,6 +9,7 @@ from typing import Any
 from stages.catalog.dataset import DataSet
 from stages.catalog.errors import CatalogError
 from stages.catalog.spec import DataSpec
+from stages.catalog.table import split_truth
 from stages.stage import Row, canonical
 
 _CLASSES = {
@@ -51,19 +52,22 @@ def list_items(spec: DataSpec, root: str) -> list[Row]:
     return sorted(dataset_class(spec.kind)(spec, root).items(), key=lambda row: row["uri"])
 
 
-def refuse_unannotated(spec: DataSpec, root: str, items: Sequence[Row]) -> None:
-    """Make sure, before anything is trained, that something can be scored.
+def truth_rule(spec: DataSpec, root: str, items: Sequence[Row]) -> str:
+    """The rule of ground truth (see `stages.catalog.truth`) of the first of ``items`` that has any: asked
+    before anything is trained, so that something can be scored.
 
     Raises:
         CatalogError: not one of ``items`` has ground truth.
     """
     dataset = dataset_class(spec.kind)(spec, root)
-    if not any(dataset.truth(item["uri"]) for item in items):
+    found = next((truth for item in items if (truth := dataset.truth(item["uri"]))), None)
+    if found is None:
         raise CatalogError(
             f"data.root={root}: none of the {len(items)} items listed has ground truth, so nothing can be "
             "scored: add the annotations (docs/datasets.md says where they belong), check data.scored and "
             "data.annotations, or use the recipe features"
         )
+    return split_truth(found)[0]
 
 
 def identity(spec: DataSpec) -> dict[str, Any]:

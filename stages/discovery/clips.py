@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stages.discovery.contract import MaskKind, Segmentation, VideoFeatures
-from stages.errors import SettingsError
 from stages.merging.clips import link_clips
+from stages.outcome import MediaError
 
 MOST_TUBES = 2**15
 """A tube's number is an int16 in label maps."""
@@ -98,7 +98,7 @@ def segment_clips(group: Group, video: VideoFeatures, facet: str, cutting: Cutti
     Slots that win no patch of their clip vanish (methods sheet 1.5.4). Memory holds one run's features.
 
     Raises:
-        SettingsError: there are more tubes than can be numbered.
+        MediaError: ``tubes``: there are more of them than can be numbered.
     """
     shape, parts = video.shape, []
     tubes = _Tubes(cutting.link_threshold)
@@ -109,10 +109,11 @@ def segment_clips(group: Group, video: VideoFeatures, facet: str, cutting: Cutti
         found = group(tokens.unflatten(0, (-1, cutting.clip)), (shape.rows, shape.columns))
         parts += _clips(found, len(run), cutting, tubes)
         if tubes.count > MOST_TUBES:
-            raise SettingsError(
-                f"video {video.video}: more than {MOST_TUBES} tubes by frame {run.stop} of {video.frames}, "
-                "which can't be numbered: link tubes more readily (a smaller link_threshold above 0), take "
-                "fewer slots, or cut the video into segments"
+            raise MediaError(
+                "tubes",
+                f"{video.video}: more than {MOST_TUBES} tubes by frame {run.stop} of {video.frames}, which "
+                "can't be numbered: link tubes more readily (a smaller link_threshold above 0), take fewer "
+                "slots, or cut it into segments (data.segment_frames)",
             )
     return _joined(parts, video, cutting)
 

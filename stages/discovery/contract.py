@@ -225,6 +225,13 @@ class Method(ABC):
         """The kinds of masks that `Implementation.segment` gives, the published one first."""
         return ("decoder",)
 
+    @property
+    def clip_frames(self) -> int:
+        """Frames, counted from a video's first, that share their slots: a slot of a clip belongs to all of
+        its frames, to those too in which it has no pixel.
+        """
+        return 1
+
     def knowing(self, objects: int) -> Method:
         """The method as scoring runs it as a trivial row, where the true number of objects is at hand; by
         default unchanged.

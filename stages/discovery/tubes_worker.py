@@ -14,7 +14,7 @@ from stages.discovery.device import resolve_device
 from stages.discovery.video import CachedVideo, frame_layout, shard_features
 from stages.errors import SettingsError
 from stages.learning.models import load_models
-from stages.outcome import Done, Outcome, Skipped
+from stages.outcome import Done, MediaError, Outcome, Rejected, Skipped
 from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
 from stages.tubes.labels import add_tubes
 
@@ -51,11 +51,18 @@ class TubesWorker:
             if self._stage.only_annotated and not row["truth"]:
                 yield Skipped(item["video"], NO_TRUTH)
             else:
-                yield self._segment(item, writer)
+                yield self._segmented(item, writer)
 
     def close(self) -> None:
         """Forget the models."""
         self._models = {}
+
+    def _segmented(self, item: Row, writer: TubesWriter) -> Outcome:
+        try:
+            return self._segment(item, writer)
+        except MediaError as error:
+            writer.discard(item["video"])
+            return Rejected.of(item["video"], error)
 
     def _segment(self, item: Row, writer: TubesWriter) -> Outcome:
         video = item["video"]
@@ -66,7 +73,8 @@ class TubesWorker:
         size, borders = frame_layout(item)
         frames, pts = features.frames(video)
         info: dict[str, Any] = {"frames": len(frames), "native": list(size), "borders": list(borders)}
-        info |= {"grid": item["grid"], "tubes": {}}
+        info |= {"size": item["size"], "grid": item["grid"], "clip": self._stage.method.clip_frames}
+        info |= {"tubes": {}}
         for kind in found.masks:
             count = add_tubes(writer, video, found, kind, size, borders, frames, pts)
             info["tubes"][kind] = count

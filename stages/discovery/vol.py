@@ -119,6 +119,11 @@ class VolMethod(Method):
         """See `Method.mask_kinds`."""
         return (self.masks,)
 
+    @property
+    def clip_frames(self) -> int:
+        """See `Method.clip_frames`."""
+        return self.frames if self.joint else 1
+
     def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
         """See `Method.check`: a backbone whose frames depend on each other has its features in runs, of
         which no other clips can be cut; one whose frames stand alone needs neither bank nor online encoding.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.errors import SettingsError
 from stages.evaluation.results import METRICS_JSON
-from stages.evaluation.scores_stage import SCORES_SCHEMA
+from stages.evaluation.score_rows import Evidence, current_evidence, current_scores
+from stages.metrics import box_protocols
+from stages.metrics.box_protocols import BOX_PROTOCOLS
 from stages.metrics.protocols import Score, pooled
 from stages.stage import ReduceStage, WorkContext
 
@@ -47,9 +50,10 @@ class MetricsStage(ReduceStage):
         Raises:
             SettingsError: no video is left that has a score.
         """
-        rows = current_scores(Path(context.inputs["scores"]))
+        scores = Path(context.inputs["scores"])
+        rows = current_scores(scores)
         if not rows.num_rows:
-            raise _nothing_scored(Path(context.inputs["scores"]))
+            raise _nothing_scored(scores)
         whole_video = pc.is_null(rows["object"])
         pq.write_table(per_video(rows), folder / "per_video.parquet")
         pq.write_table(rows.filter(pc.invert(whole_video)), folder / "per_object.parquet")
@@ -58,7 +62,7 @@ class MetricsStage(ReduceStage):
             "primary": primary,
             "protocols": list(self.protocols),
             "videos": len(set(rows["video"].to_pylist())),
-            "values": figures(rows, self.protocols),
+            "values": figures(rows, self.protocols, partial(current_evidence, scores)),
         }
         (folder / METRICS_JSON).write_text(json.dumps(result, indent=2) + "\n")
 
@@ -75,23 +79,6 @@ def _nothing_scored(folder: Path) -> SettingsError:
     )
 
 
-def current_scores(folder: Path) -> pa.Table:
-    """All rows of `SCORES_SCHEMA` that count, shard by shard; superseded results are left out."""
-    artifact = Artifact.at(folder)
-    ledger = Ledger.load(artifact)
-    done = ledger.with_status("done")
-    wanted: dict[str, set[str]] = {}
-    for video, shard in zip(
-        done["video"].to_pylist(), done["shard"].cast(pa.string()).to_pylist(), strict=True
-    ):
-        wanted.setdefault(shard, set()).add(video)
-    tables = [SCORES_SCHEMA.empty_table()]
-    for shard, videos in sorted(wanted.items()):
-        table = pq.read_table(artifact.shard(shard), schema=SCORES_SCHEMA)
-        tables.append(table.filter(pc.is_in(table["video"], pa.array(sorted(videos)))))
-    return pa.concat_tables(tables)
-
-
 def per_video(rows: pa.Table) -> pa.Table:
     """One row per video, candidate and protocol: a video's own score, or the mean over its objects."""
     grouped = rows.group_by(["video", "candidate", "protocol"]).aggregate([("value", "mean")])
@@ -100,15 +87,32 @@ def per_video(rows: pa.Table) -> pa.Table:
     )
 
 
-def figures(rows: pa.Table, protocols: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """The data set's figure of every candidate and protocol; None where no video counts."""
+def no_evidence(protocol: str) -> Evidence:
+    """Where only label maps were scored."""
+    return {}
+
+
+def figures(
+    rows: pa.Table, protocols: Sequence[str], evidence: Callable[[str], Evidence] = no_evidence
+) -> dict[str, dict[str, float | None]]:
+    """The data set's figure of every candidate and protocol; None where no video counts.
+
+    Args:
+        rows: of `stages.evaluation.score_rows.ROWS_SCHEMA`.
+        protocols: names, in the order of the result.
+        evidence: of a protocol on boxes, tubes or words; asked for one after the other, for memory's sake.
+    """
     scores: dict[tuple[str, str], dict[str, list[Score]]] = {}
-    order: dict[str, None] = {}
-    for row in rows.to_pylist():
-        order[row["candidate"]] = None
+    candidates = list(dict.fromkeys(rows["candidate"].to_pylist()))
+    for row in rows.filter(pc.is_valid(rows["value"])).to_pylist():
         found = scores.setdefault((row["candidate"], row["protocol"]), {})
         found.setdefault(row["video"], []).append(Score(row["protocol"], row["object"], row["value"]))
-    return {
-        candidate: {name: pooled(name, scores.get((candidate, name), {})) for name in protocols}
-        for candidate in order
-    }
+    result: dict[str, dict[str, float | None]] = {candidate: {} for candidate in candidates}
+    for name in protocols:
+        by_candidate = evidence(name) if name in BOX_PROTOCOLS else {}
+        for candidate in candidates:
+            if name in BOX_PROTOCOLS:
+                result[candidate][name] = box_protocols.pooled(name, by_candidate.get(candidate, []))
+            else:
+                result[candidate][name] = pooled(name, scores.get((candidate, name), {}))
+    return result

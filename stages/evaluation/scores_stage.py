@@ -22,16 +22,21 @@ SCORES_SCHEMA = pa.schema(
         pa.field("candidate", pa.string(), nullable=False),
         pa.field("protocol", pa.string(), nullable=False),
         pa.field("object", pa.int64()),
-        pa.field("value", pa.float64(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("evidence", pa.list_(pa.list_(pa.float64()))),
     ]
 )
 """``candidate`` is a kind of mask of the method, or the name of a trivial row; ``object`` is null for scores
-of whole videos. A video that does not count for a protocol has no row there."""
+of whole videos. A video that does not count for a protocol has no row there.
+
+Protocols on boxes, tubes and words have ``evidence``, rows of numbers of which the data set's figure is made
+(`stages.metrics.box_protocols`), and null as ``value`` where a video has no figure of its own."""
 
 
 @dataclass(frozen=True)
 class ScoresStage(MapStage):
-    """Tube shards in, rows of `SCORES_SCHEMA` out; videos without ground truth are skipped.
+    """Shards of tubes (named ones where the recipe names them) in, rows of `SCORES_SCHEMA` out; videos
+    without ground truth are skipped.
 
     Attributes:
         spec: the protocols.
@@ -40,6 +45,7 @@ class ScoresStage(MapStage):
 
     kind: ClassVar[str] = "scores"
     suffix: ClassVar[str] = ".parquet"
+    version: ClassVar[int] = 2
 
     spec: MetricsSpec
     baselines: tuple[Method, ...] = ()

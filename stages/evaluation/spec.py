@@ -31,12 +31,12 @@ class MetricsSpec:
 
     def __post_init__(self) -> None:
         from stages.discovery.registry import METHODS
-        from stages.metrics.protocols import PROTOCOLS
+        from stages.metrics.all_protocols import ALL_PROTOCOLS
 
         for name in self.protocols:
-            if name not in PROTOCOLS:
+            if name not in ALL_PROTOCOLS:
                 raise SettingsError(
-                    f"metrics.protocols: there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}"
+                    f"metrics.protocols: there is no protocol {name!r}; there are {', '.join(ALL_PROTOCOLS)}"
                 )
         for name in self.baselines:
             if name not in METHODS:

@@ -7,21 +7,25 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from stages.artifacts import whole
 from stages.errors import SettingsError
 from stages.features.backbones.table import (
+    CLIP,
+    CLIP_FACETS,
     CNN_FACETS,
     PATCH_FACETS,
     PATCHSTATS_WIDTHS,
     PIXELS,
     RESNET_STAGES,
+    VECTORS,
     VIDEO_FACETS,
     VIT_FACETS,
     KnownModel,
     known_model,
 )
+from stages.stage import canonical
 
 Norm = Literal["before", "after"]
 Statistics = Literal["auto", "imagenet", "kinetics", "clip", "half", "none"]
@@ -44,7 +48,9 @@ class BackboneSpec:
             token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated),
             ``pixels`` (the resized frame itself, 3 bytes per pixel, for methods that run the ViT online).
             CNN: ``tokens``. Video transformer: ``tokens`` (of its last block) and ``pixels``. patchstats:
-                ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
+            ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
+            clip: ``penultimate`` and ``penultimate_cls`` (patches and class token after the last block but
+            one), ``embedding`` (of the image).
         layer: block of a ViT whose output ``tokens`` and ``cls`` are: 0-based, negative from the end.
         norm: ``before`` or ``after`` the final layer norm (SOLV and its like take them before).
         stage: feature map of a CNN, 0-based, negative from the end (the deepest one).
@@ -57,6 +63,9 @@ class BackboneSpec:
             powers of two. Video transformers: a multiple of the frames that they encode together.
         compile: run through ``torch.compile`` (changes the last bits too).
     """
+
+    implementation: ClassVar[str] = ""
+    """``package.module:Class`` of the backbone; "" where `backbones.base.build` goes by the name."""
 
     name: str = "patchstats"
     weights: str = "hub"
@@ -108,6 +117,18 @@ class BackboneSpec:
             return BackboneSpec(facets=changes["facets"], stride=patch, statistics="none", batch=self.batch)
         return replace(self, **changes)
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the features beside the weights, as JSON types; no path of a weights file."""
+        same = self.resolved()
+        if same.weights not in ("hub", "random"):
+            same = replace(same, weights="file")
+        content: dict[str, Any] = canonical(same)
+        return content
+
+    def described(self) -> Description | None:
+        """What is known about a backbone that the table does not have; see `describe`."""
+        return None
+
     def weights_identity(self) -> str:
         """``sha256:<digest>`` of a file, ``random:<seed>``, ``hub:<what is fetched>``; ``""`` for none.
 
@@ -135,7 +156,8 @@ class Description:
     """What is known about a backbone without loading it.
 
     Attributes:
-        widths: channels of each facet of the spec; ``cls`` is one vector per frame, the others one per token.
+        widths: channels of each facet of the spec; those of `VECTORS` are one vector per frame, the others
+            one per token.
         patch: pixels per token, in both directions.
         multiple: what height and width of the frames must be multiples of.
         default_size: short side in pixels when the config names no size.
@@ -151,19 +173,19 @@ class Description:
         return height // self.patch, width // self.patch
 
     def shape(self, facet: str, height: int, width: int) -> tuple[int, ...]:
-        """Shape of ``facet`` for one frame: (N, D), (D,) for ``cls``, (H * W, 3) for ``pixels``."""
+        """Shape of ``facet`` for one frame: (N, D), (D,) for one of `VECTORS`, (H * W, 3) for ``pixels``."""
         rows, columns = self.grid(height, width)
         channels = self.widths[facet]
         if facet == PIXELS:
             return (height * width, channels)
-        return (channels,) if facet == "cls" else (rows * columns, channels)
+        return (channels,) if facet in VECTORS else (rows * columns, channels)
 
 
 def describe(spec: BackboneSpec) -> Description | None:
     """Widths and sizes from the table; None for other names, whose size is known after the first shard."""
     known = known_model(spec.name)
     if known is None:
-        return None
+        return spec.described()
     if known.family == "patchstats":
         patch = spec.stride or known.patch
         widths = {facet: PATCHSTATS_WIDTHS[facet] for facet in spec.facets}
@@ -215,7 +237,7 @@ def _check_facets(spec: BackboneSpec) -> None:
         "video": VIDEO_FACETS,
         "patchstats": tuple(PATCHSTATS_WIDTHS),
     }
-    possible = families[known.family] if known else VIT_FACETS
+    possible = families[known.family] if known else CLIP_FACETS if spec.name == CLIP else VIT_FACETS
     wrong = [facet for facet in spec.facets if facet not in possible]
     if (wrong and ":" not in spec.name) or not spec.facets:
         raise SettingsError(

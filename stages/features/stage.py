@@ -76,11 +76,8 @@ class FeaturesStage(MapStage):
 
         A weights file counts by its content, never by its path.
         """
-        backbone = self.backbone.resolved()
-        if backbone.weights not in ("hub", "random"):
-            backbone = replace(backbone, weights="file")
-        same = replace(self, backbone=backbone, geometry=self.frame_geometry())
-        fields = {**canonical(same), "views": self.views.identity()}
+        parts = {"geometry": canonical(self.frame_geometry()), "views": self.views.identity()}
+        fields = {**canonical(self), **parts, "backbone": self.backbone.identity()}
         return {**super().identity(), "fields": fields}
 
     def weights_identity(self) -> str:

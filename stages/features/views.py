@@ -43,6 +43,8 @@ class ViewsSpec:
             random part of the patches only (SOLV's token dropping, stored in several versions). They hold the
             facets per patch, (n, D), and ``kept``, the positions of the n patches, int16 (n, 1), ascending.
         masked_ratio: share of the patches that a masked view leaves out.
+        crops: number of views ``crop0``, ``crop1``, ... of a random part of 0.9 to 1.0 of the frame's
+            area, resized to the frame's size and flipped half the time (VOL's patch-CLIP).
         clips: number of clips drawn from every video and stored as view ``bank``, for backbones that encode
             the frames of a clip together (VOL's training).
         clip_strides: sampled frames from one frame of such a clip to the next: one of these, drawn for every
@@ -54,6 +56,7 @@ class ViewsSpec:
     seed: int = 0
     masked: int = 0
     masked_ratio: float = 0.5
+    crops: int = 0
     clips: int = 0
     clip_strides: tuple[int, ...] = (1, 2, 4, 8)
 
@@ -63,7 +66,7 @@ class ViewsSpec:
             raise SettingsError(
                 f"views.clip_strides={list(self.clip_strides)}: give one or more, each at least 1"
             )
-        for name in ("photometric", "masked", "clips"):
+        for name in ("photometric", "masked", "crops", "clips"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"views.{name}={getattr(self, name)}: must be 0 or more")
         if not 0 <= self.masked_ratio < 1:
@@ -71,7 +74,12 @@ class ViewsSpec:
 
     def whole(self) -> tuple[str, ...]:
         """The views of whole frames in the order in which they are stored, ``base`` first."""
-        return (BASE, *((FLIP,) if self.flip else ()), *(f"photo{i}" for i in range(self.photometric)))
+        flip, photos = (FLIP,) if self.flip else (), [f"photo{i}" for i in range(self.photometric)]
+        return (BASE, *flip, *photos, *self.cropped())
+
+    def cropped(self) -> tuple[str, ...]:
+        """The views of a part of the frame's area."""
+        return tuple(f"crop{i}" for i in range(self.crops))
 
     def parts(self) -> tuple[str, ...]:
         """The masked views, stored after the others."""
@@ -82,12 +90,12 @@ class ViewsSpec:
         return (*self.whole(), *self.parts(), *((BANK,) if self.clips else ()))
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change a result: without masked views, none that is about them, and likewise
-        without a bank of clips.
+        """The fields that change a result: without masked views, crops or a bank of clips, none about them.
 
         So features made before there were such views keep their fingerprint.
         """
-        unused = tuple(word for word, count in (("masked", self.masked), ("clip", self.clips)) if not count)
+        counts = {"masked": self.masked, "crops": self.crops, "clip": self.clips}
+        unused = tuple(word for word, count in counts.items() if not count)
         return {name: value for name, value in canonical(self).items() if not name.startswith(unused)}
 
     def kept(self, patches: int) -> int:
@@ -140,6 +148,10 @@ def see(rgb: np.ndarray, video: str, view: str, spec: ViewsSpec) -> np.ndarray:
         return rgb
     if view == FLIP:
         return np.ascontiguousarray(rgb[:, :, ::-1])
+    if view in spec.cropped():
+        from stages.features.cropping import crop
+
+        return crop(rgb, video, view, spec.seed)
     from stages.features.photometric import change
 
     return change(rgb, Photometry.draw(video, view, spec.seed))

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from stages.artifacts import whole
 from stages.errors import SettingsError
 from stages.features.backbone_spec import file_digest
 
@@ -52,7 +53,7 @@ class ClipSpec:
         if self.seed < 0:
             raise SettingsError(f"label.seed={self.seed}: at least 0 is needed")
         self.config()
-        if self.weights == "hub" and self.is_own and not Path(self.model).is_dir():
+        if self.weights == "hub" and self.is_own and not self.folder.is_dir():
             raise SettingsError(
                 f"label.weights=hub: nothing is released for the configuration {self.model}; give a file "
                 "with --set label.weights=PATH, or random"
@@ -64,13 +65,20 @@ class ClipSpec:
         """Whether the model is a configuration on disk instead of one of open_clip's names."""
         return self.config_path().parent != _config_folder()
 
+    @property
+    def folder(self) -> Path:
+        """`model` as a path; for the artifact of the recipe ``clip_sprites`` the folder of its files."""
+        path = Path(self.model).expanduser()
+        found = whole.current(path) if path.is_dir() else None
+        return path if found is None else found[0]
+
     def config_path(self) -> Path:
         """The JSON file that describes the model.
 
         Raises:
             SettingsError: there is none.
         """
-        path = Path(self.model)
+        path = self.folder
         if path.is_dir():
             return _existing(
                 path / CONFIG_NAME, f"label.model={self.model} is a folder without {CONFIG_NAME}"
@@ -106,9 +114,9 @@ class ClipSpec:
         Raises:
             SettingsError: the file does not exist.
         """
-        if self.weights == "random" or (self.weights == "hub" and not Path(self.model).is_dir()):
+        if self.weights == "random" or (self.weights == "hub" and not self.folder.is_dir()):
             return None
-        path = Path(self.model) / WEIGHTS_NAME if self.weights == "hub" else Path(self.weights)
+        path = self.folder / WEIGHTS_NAME if self.weights == "hub" else Path(self.weights)
         return _existing(path, f"label.weights={self.weights}: {path} does not exist")
 
     def weights_identity(self) -> str:

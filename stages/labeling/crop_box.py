@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -97,28 +98,40 @@ def crop_embeddings(
         raise SettingsError(f"label.margin={margin}: give a share of the box that is not negative, e.g. 0.2")
     seen: NDArray[np.bool_] = np.asarray(masks.any(axis=(2, 3)))
     total = torch.zeros(len(masks), width)
-    for numbers, images in _batches(frames, masks, size, margin, batch):
-        each = F.normalize(embed(images).float(), dim=-1).cpu()
-        total.index_add_(0, torch.tensor(numbers), each)
+    for number, each in embedded(embed, _crops(frames, masks, size, margin), batch):
+        total[number] += each
     counts = torch.from_numpy(seen.sum(axis=1)).clamp(min=1).to(total)
     return total / counts[:, None], seen
 
 
-def _batches(
-    frames: NDArray[np.uint8], masks: NDArray[np.bool_], size: tuple[int, int], margin: float, batch: int
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Crops of all masks in all frames, ``batch`` at a time, with the numbers of their masks."""
-    numbers: list[int] = []
-    crops: list[Tensor] = []
+def embedded(
+    embed: Callable[[Tensor], Tensor], crops: Iterable[tuple[int, Tensor]], batch: int = 64
+) -> Iterator[tuple[int, Tensor]]:
+    """The embedding (E,) of length 1, on the CPU, of every numbered crop (3, H, W), in order.
+
+    Args:
+        embed: see `crop_embeddings`.
+        crops: as many as there are; ``batch`` of them are in memory.
+        batch: crops per call of ``embed``.
+    """
+    for part in _batched(crops, batch):
+        each = F.normalize(embed(torch.stack([image for _, image in part])).float(), dim=-1).cpu()
+        yield from zip([number for number, _ in part], each, strict=True)
+
+
+def _batched(crops: Iterable[tuple[int, Tensor]], size: int) -> Iterator[list[tuple[int, Tensor]]]:
+    """Up to ``size`` at a time (`itertools.batched` comes with Python 3.12)."""
+    waiting = iter(crops)
+    while part := list(islice(waiting, size)):
+        yield part
+
+
+def _crops(
+    frames: NDArray[np.uint8], masks: NDArray[np.bool_], size: tuple[int, int], margin: float
+) -> Iterator[tuple[int, Tensor]]:
+    """Crops of all masks in all frames, with the numbers of their masks."""
     for time, frame in enumerate(frames):
         image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
         for number, mask in enumerate(masks[:, time]):
-            if (box := tight_box(mask)) is None:
-                continue
-            numbers.append(number)
-            crops.append(crop(image, in_frame(box, mask.shape, frame.shape[:2], margin), size))
-            if len(crops) == batch:
-                yield numbers, torch.stack(crops)
-                numbers, crops = [], []
-    if crops:
-        yield numbers, torch.stack(crops)
+            if (box := tight_box(mask)) is not None:
+                yield number, crop(image, in_frame(box, mask.shape, frame.shape[:2], margin), size)

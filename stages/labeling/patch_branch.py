@@ -75,11 +75,13 @@ class Contrast:
         loss: scalar.
         weights: (B, N), how much each patch counts; sums to 1 per image.
         pooled: (B, E), the weighted sum of the patch features.
+        right: scalar, share of images whose own embedding is the nearest of the batch's.
     """
 
     loss: Tensor
     weights: Tensor
     pooled: Tensor
+    right: Tensor
 
 
 def contrast(features: Tensor, image: Tensor) -> Contrast:
@@ -97,7 +99,8 @@ def contrast(features: Tensor, image: Tensor) -> Contrast:
     pooled = torch.einsum("bn,bne->be", weights, features)
     similarity = F.normalize(pooled, dim=1) @ F.normalize(image, dim=1).T
     target = torch.arange(len(image), device=image.device)
-    return Contrast(F.cross_entropy(similarity, target), weights, pooled)
+    right = (similarity.detach().argmax(dim=1) == target).float().mean()
+    return Contrast(F.cross_entropy(similarity, target), weights, pooled, right)
 
 
 def optimiser(branch: nn.Module, rate: float = RATE) -> torch.optim.SGD:

@@ -21,9 +21,11 @@ from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from stages.errors import SettingsError
+from stages.labeling.accuracy import Accuracy
 from stages.labeling.clip_model import ClipModel, Tokenizer, build, save_clip
 from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.crop_box import crop, in_frame, tight_box
+from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.learning.schedules import cosine
 from stages.sprites.clip import SpriteClip, clip
 from stages.sprites.palette import COLOURS
@@ -51,50 +53,6 @@ _MOST_SCALE = math.log(100)
 _BETAS = (0.9, 0.98)
 _SEEDS_APART = 1_000_003
 """Added to the generator's seed, so that a user's own sprites, of small seeds, are never trained on."""
-
-
-@dataclass(frozen=True)
-class SpritesClipSpec:
-    """How the model is trained.
-
-    Attributes:
-        clips: clips rendered to train on; an eighth more of them are held out.
-        steps: of training. The rate rises over the first twentieth and then falls along a half cosine.
-        rate: AdamW's peak rate.
-        rounds: crops of every colour and shape in a batch, which has ``85 * rounds + rounds`` of them.
-        levels: of difficulty of the clips, in equal shares.
-        seed: of clips, weights and batches.
-
-    Raises:
-        SettingsError: a number below its least.
-    """
-
-    clips: int = 2000
-    steps: int = 2000
-    rate: float = 3e-3
-    rounds: int = 1
-    levels: tuple[str, ...] = ("L0", "L2")
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("clips", 8), ("steps", 1), ("rounds", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"clip_sprites.{name}={getattr(self, name)}: at least {least} is needed")
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of held-out crops that get the right word, and what it is worth.
-
-    Attributes:
-        right: share of crops of which the nearest prompt is the right one.
-        chance: of guessing evenly.
-        majority: of always giving the most frequent answer.
-    """
-
-    right: float
-    chance: float
-    majority: float
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stages.features.store.reader import CorruptShardError, FeatureStore
 from stages.features.store.samplers import Clip, ClipSampler, load
 
 Stream = tuple[str, str]
-"""``(view, facet)``."""
+"""``(view, facet)``; a view such as ``crop0|crop1`` is one of those, by lot for every video and epoch."""
 
 _AHEAD = 3
 
@@ -51,6 +51,12 @@ def feature_shape(
 
 def _size(shape: FeatureShape) -> str:
     return f"{shape.rows} x {shape.columns} x {shape.width}"
+
+
+def drawn(view: str, clip: Clip) -> str:
+    """The view that is read of ``clip`` where ``view`` leaves it to chance; see `Stream`."""
+    views = view.split("|")
+    return views[int(clip.draw * len(views))]
 
 
 class ClipLoader:
@@ -135,7 +141,9 @@ class ClipLoader:
 
     def _load(self, clips: Sequence[Clip]) -> Batch:
         features = {
-            (view, facet): torch.stack([load(self._store, clip, facet, view)[0] for clip in clips])
+            (view, facet): torch.stack(
+                [load(self._store, clip, facet, drawn(view, clip))[0] for clip in clips]
+            )
             .to(self._device)
             .float()
             for view, facet in self._streams

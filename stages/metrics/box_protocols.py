@@ -15,12 +15,12 @@ from typing import Literal
 
 import numpy as np
 
-from stages.metrics import corloc, slot_types, tube_ap
+from stages.metrics import corloc, slot_types, tube_ap, words
 from stages.metrics.average_precision import Matched, match_boxes, mean_ap
 from stages.metrics.boxes import BoxFrame
 from stages.metrics.tube_ap import ALL, LARGE, MEDIUM, SMALL, Area, Tube
 
-Takes = Literal["boxes", "tubes"]
+Takes = Literal["boxes", "tubes", "words"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,15 @@ class FoundVideo:
         frames: boxes of every frame, for protocols that take boxes; frames without an object too.
         found: tubes with scores, for protocols that take tubes.
         truth: annotated objects, for the same.
+        called: boxes of every frame with their names, for protocols that take words.
+        names: the vocabulary that names come from, for the same.
     """
 
     frames: Sequence[BoxFrame] = ()
     found: Sequence[Tube] = ()
     truth: Sequence[Tube] = ()
+    called: Sequence[words.WordFrame] = ()
+    names: Sequence[str] = ()
 
     @cached_property
     def matched(self) -> Matched:
@@ -57,6 +61,7 @@ class BoxProtocol:
         takes: which part of a `FoundVideo`.
         rows: the evidence of one video, float64 (rows, columns).
         figure: of the rows of all videos in their order, a fraction; None where nothing counts.
+        names: whether it asks what boxes are called, so that nameless ones can't be compared in it.
     """
 
     name: str
@@ -64,6 +69,7 @@ class BoxProtocol:
     takes: Takes
     rows: Callable[[FoundVideo], np.ndarray]
     figure: Callable[[np.ndarray], float | None]
+    names: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,10 @@ def pooled(protocol: str, videos: Sequence[np.ndarray]) -> float | None:
     return BOX_PROTOCOLS[protocol].figure(np.concatenate(videos)) if videos else None
 
 
+_KEPT = [0, 1, 3]
+"""Columns of `Matched.rows` that mAP50 needs (class, score, hit): it has by far the most rows of all."""
+
+
 def _column(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64)[:, None]
 
@@ -120,8 +130,19 @@ def _mean(rows: np.ndarray) -> float | None:
     return float(rows.mean()) if len(rows) else None
 
 
+def _detections(video: FoundVideo) -> np.ndarray:
+    return match_boxes(video.frames).rows()[:, _KEPT]
+
+
 def _map50(rows: np.ndarray) -> float | None:
-    return mean_ap(Matched.of_rows(rows, 1))
+    """`mean_ap`, one class after the other: rows are many, and of a class few."""
+    found = []
+    for number in np.unique(rows[np.isnan(rows[:, 1]), 0]):
+        mine = rows[rows[:, 0] == number]
+        whole = np.zeros((len(mine), 5))
+        whole[:, _KEPT] = mine
+        found.append(mean_ap(Matched.of_rows(whole, 1)))
+    return float(np.mean([value for value in found if value is not None])) if found else None
 
 
 def _typed(video: FoundVideo, which: int, strict: bool) -> np.ndarray:
@@ -148,9 +169,9 @@ _BOXES = (
     BoxProtocol("decrate@vol-pooled", "share of all objects of all frames with a box of IoU above 1/2",
                 "boxes", lambda video: _column(corloc.detected_objects(video.frames)), _mean),
     BoxProtocol("map50@vol", "area under the precision-recall curve at IoU 1/2, mean over classes", "boxes",
-                lambda video: match_boxes(video.frames).rows(), _map50),
+                _detections, _map50, names=True),
 )  # fmt: skip
-_WORDS = {
+_TYPES = {
     "so": (slot_types.SINGLE, "a single object"),
     "po": (slot_types.PART, "a part of an object"),
     "go": (slot_types.GROUP, "a group of objects"),
@@ -162,9 +183,9 @@ def _slot_types(definition: str, strict: bool) -> list[BoxProtocol]:
     """The shares of the four types of boxes, which add up to 1."""
     how = "; a single object needs IoU above 1/2" if strict else ""
     return [
-        BoxProtocol(f"{name}@{definition}", f"share of found boxes that hold {words}{how}", "boxes",
+        BoxProtocol(f"{name}@{definition}", f"share of found boxes that hold {meaning}{how}", "boxes",
                     partial(_typed, which=which, strict=strict), _mean)
-        for name, (which, words) in _WORDS.items()
+        for name, (which, meaning) in _TYPES.items()
     ]  # fmt: skip
 
 
@@ -184,8 +205,17 @@ _TUBES = (
       for most in (1, 10, 100)),
 )  # fmt: skip
 
+_WORDS = (
+    BoxProtocol("word@sprites", "share of localised objects whose box is called by their colour or shape",
+                "words", lambda video: _column(words.right(video.called)), _mean, names=True),
+    BoxProtocol("word-chance@sprites", "what a name drawn from the vocabulary would have in word@sprites",
+                "words", lambda video: _column(words.chance(video.called, video.names)), _mean, names=True),
+    BoxProtocol("word-majority@sprites", "what the best single name for all would have in word@sprites",
+                "words", lambda video: words.counts(video.called, video.names), words.majority, names=True),
+)  # fmt: skip
+
 BOX_PROTOCOLS: Mapping[str, BoxProtocol] = {
     protocol.name: protocol
-    for protocol in (*_BOXES, *_slot_types("vol", False), *_slot_types("vol-strict", True), *_TUBES)
+    for protocol in (*_BOXES, *_slot_types("vol", False), *_slot_types("vol-strict", True), *_TUBES, *_WORDS)
 }
 """All protocols on boxes and tubes by name, in the order of docs/metrics.md."""

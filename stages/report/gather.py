@@ -15,13 +15,16 @@ from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
 from stages.evaluation.results import read_metrics
-from stages.metrics.protocols import PROTOCOLS
+from stages.labeling.accuracy import read_accuracy
+from stages.metrics.all_protocols import help_of
 from stages.report.overlays import overlays
 from stages.report.page.model import Curve, MetricRow, RejectLine, Report, StageLine, VideoLine
 from stages.report.published import published_rows
 from stages.stage import WorkContext
+from stages.tubes.table import NAMED
 
 NAMES = {
+    NAMED: "named tubes",
     "decoder": "decoder masks",
     "attention": "attention masks",
     "cluster": "clusters",
@@ -33,7 +36,7 @@ NAMES = {
 }
 """How candidates are called on the page."""
 
-MASKS = ("decoder", "attention", "cluster")
+MASKS = (NAMED, "decoder", "attention", "cluster")
 """Candidates that are the method's own."""
 
 _MOST_POINTS = 500
@@ -47,7 +50,7 @@ def gather(context: WorkContext) -> Report:
     rows, protocols, primary = [], [], ""
     if metrics is not None:
         primary = metrics["primary"]
-        protocols = [(name, PROTOCOLS[name].help) for name in metrics["protocols"]]
+        protocols = [(name, help_of(name)) for name in metrics["protocols"]]
         rows = [*_rows(metrics, settings), *published_rows(settings.get("recipe", ""), metrics["protocols"])]
     return Report(
         title=f"{settings.get('recipe', 'run')} on {folders['catalog'].name.rsplit('-', 1)[0]}",
@@ -65,6 +68,7 @@ def gather(context: WorkContext) -> Report:
         versions=_versions(folders),
         notes=list(_notes(rows, primary)),
         videos=_videos(folders),
+        words=list(_words(folders)),
     )
 
 
@@ -130,6 +134,12 @@ def _versions(folders: Mapping[str, Path]) -> dict[str, str]:
     return {**environment["libraries"], "machine": f"{environment['machine']}, {environment['processor']}"}
 
 
+def _words(folders: Mapping[str, Path]) -> Iterator[MetricRow]:
+    found = read_accuracy(folders["clip"]) if "clip" in folders else {}
+    for name, accuracy in found.items():
+        yield MetricRow(name, vars(accuracy))
+
+
 def _notes(rows: list[MetricRow], primary: str) -> Iterator[str]:
     """Sentences about trained rows that a trivial row beats."""
     trivial = [row for row in rows if not row.trained and not row.published]
@@ -151,7 +161,7 @@ def _videos(folders: Mapping[str, Path]) -> list[VideoLine]:
         return []
     table = pq.read_table(found[0] / "per_video.parquet")
     table = table.filter(pc.is_in(table["candidate"], pa.array(MASKS)))
-    values: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float | None]] = {}
     for row in table.to_pylist():
         values.setdefault(f"{row['video']} · {NAMES[row['candidate']]}", {})[row["protocol"]] = row["value"]
     return [VideoLine(video, scores) for video, scores in values.items()]

@@ -53,6 +53,7 @@ def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[
     table = pq.read_table(found[0] / "per_video.parquet")
     kinds = store.kinds()
     mine = pc.and_(pc.equal(table["protocol"], primary), pc.equal(table["candidate"], kinds[0]))
+    mine = pc.and_(mine, pc.is_valid(table["value"]))  # without an object a video has no figure of its own
     ranked = table.filter(mine).sort_by([("value", "descending"), ("video", "ascending")]).to_pylist()
     if not ranked:
         return [(video, "", "") for video in videos[:3]]

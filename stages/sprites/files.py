@@ -44,6 +44,14 @@ def clip_files(spec: SpritesSpec, index: int) -> ClipFiles:
     )
 
 
+def objects_beside(masks: str) -> str:
+    """Where the file ``objects`` of the clip lies whose folder of masks is ``masks``; both are relative paths
+    as in `ClipFiles`.
+    """
+    home, _, name = masks.rpartition("/Annotations/")
+    return f"{home}/objects/{name}.json"
+
+
 def clip_index(spec: SpritesSpec, video: str) -> int:
     """The index of the clip whose video is ``video``.
 

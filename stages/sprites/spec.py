@@ -22,7 +22,7 @@ class Knobs:
     objects: tuple[int, int] = (3, 6)
     """Fewest and most objects of a clip, within 1..12."""
     object_size: Range = (0.25, 0.4)
-    """Smallest and largest diameter of an object, as a share of the frame's short side."""
+    """Smallest and largest diameter of an object, as a share of the frame's short side, within 0.05..1."""
     speed: Range = (1.0, 3.0)
     """Slowest and fastest object, in pixels per frame."""
     textured: bool = True
@@ -140,9 +140,8 @@ def _check(owner: object, name: str, holds: bool, wanted: str) -> None:
 def _check_knobs(knobs: Knobs) -> None:
     low, high = knobs.objects
     _check(knobs, "objects", 1 <= low <= high <= 12, "(fewest, most), within 1..12")
-    _check(
-        knobs, "object_size", 0.05 <= knobs.object_size[0] <= knobs.object_size[1] <= 0.5, "within 0.05..0.5"
-    )
+    small, large = knobs.object_size
+    _check(knobs, "object_size", 0.05 <= small <= large <= 1, "within 0.05..1")
     for name in ("speed", "pan"):
         slow, fast = getattr(knobs, name)
         _check(knobs, name, 0 <= slow <= fast < float("inf"), "(slowest, fastest), not negative")

@@ -139,13 +139,25 @@ def add_tubes(
     """
     if len(found.masks[kind]) != len(frames):
         raise ValueError(f"video {video} has {len(frames)} frames, its masks {len(found.masks[kind])}")
-    rows: list[TubeFrame] = []
-    for position, frame in enumerate(frame_masks(found, kind, size, borders)):
-        rows += _rows(position, frame)
+    rows = tube_frames(found, kind, size, borders)
     tubes = {row.tube for row in rows}
     slots = None if found.slots is None else _slot_vectors(found, tubes)
     writer.add(video, kind, size, frames, pts, rows, slots)
     return len(tubes)
+
+
+def tube_frames(
+    found: Segmentation, kind: str, size: tuple[int, int], borders: Borders | None = None
+) -> list[TubeFrame]:
+    """The pixels of every tube in every frame, by frame and then by tube.
+
+    Raises:
+        ValueError: as `frame_masks`.
+    """
+    rows: list[TubeFrame] = []
+    for position, frame in enumerate(frame_masks(found, kind, size, borders)):
+        rows += _rows(position, frame)
+    return rows
 
 
 def _rows(position: int, frame: FrameMasks) -> list[TubeFrame]:

@@ -47,7 +47,8 @@ class Backbone(Protocol):
             previous: (H, W, 3) uint8, the frame before the first of ``rgb``; None at the start of a video.
 
         Returns:
-            facet -> fp16 array, (B, N, D) with N = rows * columns in row-major order, or (B, D) for ``cls``.
+            facet -> fp16 array, (B, N, D) with N = rows * columns in row-major order, or (B, D) for those of
+            `table.VECTORS`.
 
         Raises:
             FeatureOverflowError: a value does not fit into fp16.
@@ -104,8 +105,8 @@ def build(spec: BackboneSpec, device: str = "cpu", threads: int = 1) -> Backbone
         SettingsError: unknown model, facet or device; weights that are missing or do not fit.
     """
     spec = spec.resolved()
-    if ":" in spec.name:
-        return _imported(spec, device, threads)
+    if (place := spec.implementation or spec.name) and ":" in place:
+        return _imported(spec, place, device, threads)
     known = known_model(spec.name)
     if known is not None and known.family == "patchstats":
         from stages.features.backbones.patchstats import PatchStats
@@ -116,8 +117,8 @@ def build(spec: BackboneSpec, device: str = "cpu", threads: int = 1) -> Backbone
     return TorchBackbone(spec, device, threads)
 
 
-def _imported(spec: BackboneSpec, device: str, threads: int) -> Backbone:
-    module, _, name = spec.name.partition(":")
+def _imported(spec: BackboneSpec, place: str, device: str, threads: int) -> Backbone:
+    module, _, name = place.partition(":")
     try:
         factory = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -14,6 +14,12 @@ PIXELS = "pixels"
 """The frame itself, uint8 (H * W, 3): for methods that run the frozen ViT while they train."""
 CNN_FACETS = ("tokens",)
 VIDEO_FACETS = ("tokens", "pixels")
+CLIP = "clip"
+"""As a backbone's name: the image tower of the CLIP of the section ``label``."""
+CLIP_FACETS = ("penultimate", "penultimate_cls", "embedding")
+"""Patches and class token after its last block but one, and the image embedding."""
+VECTORS = ("cls", "penultimate_cls", "embedding")
+"""Facets with one vector per frame."""
 PATCHSTATS_WIDTHS = {"tokens": 14, "rgb": 3, "position": 2, "texture": 7, "flow": 2}
 RESNET_STAGES = ((64, 2), (256, 4), (512, 8), (1024, 16), (2048, 32))
 

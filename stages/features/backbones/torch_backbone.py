@@ -44,6 +44,10 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 RECOMPILE_LIMIT = 256
 
+Encoder = Any
+"""A module with ``grid(height, width)`` that makes facets by name of normalised images (B, 3, H, W)."""
+ChannelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
+
 
 class TorchBackbone:
     """See `Backbone`; ``encoder`` is the module inside, for methods that run it online.
@@ -61,17 +65,21 @@ class TorchBackbone:
         self.device = _device(device, spec)
         self._spec, self._threads = spec, threads
         with _numerics(threads):
-            model, self.weights_digest = load_model(spec)
-            encoder = make_encoder(spec, model)
+            encoder, self.weights_digest, (mean, std) = self._load(spec)
         self.encoder = encoder.eval().requires_grad_(False).to(self.device)
-        mean, std = statistics(spec, model)
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
         self._run: Any = _compiled(self.encoder) if spec.compile else self.encoder
 
+    def _load(self, spec: BackboneSpec) -> tuple[Encoder, str, ChannelStatistics]:
+        """What computes the facets, the digest of its weights file, channel mean and deviation."""
+        model, digest = load_model(spec)
+        return make_encoder(spec, model), digest, statistics(spec, model)
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """See `Backbone.grid`."""
-        return self.encoder.grid(height, width)
+        grid: tuple[int, int] = self.encoder.grid(height, width)
+        return grid
 
     @property
     def together(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,11 +24,13 @@ class Clip:
         video: id of the video.
         positions: among the video's stored frames; those outside of 0..n-1 do not exist.
         mask: which of them exist.
+        draw: a random number in [0, 1), one per video and epoch.
     """
 
     video: str
     positions: tuple[int, ...]
     mask: tuple[bool, ...]
+    draw: float = field(default=0.0, compare=False)
 
 
 class Pattern(Protocol):
@@ -246,8 +248,9 @@ class ClipSampler:
         which = int(np.searchsorted(self._ends, number, side="right"))
         count = int(self._counts[which])
         first = int(self._ends[which - 1]) if which else 0
-        positions = self._pattern.positions(count, number - first, float(draws[which]))
-        return Clip(self._videos[which], tuple(positions), tuple(0 <= p < count for p in positions))
+        draw = float(draws[which])
+        positions = self._pattern.positions(count, number - first, draw)
+        return Clip(self._videos[which], tuple(positions), tuple(0 <= p < count for p in positions), draw)
 
 
 class ClipDataset:

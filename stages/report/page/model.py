@@ -111,6 +111,8 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     videos: Sequence[VideoLine] = ()
+    words: Sequence[MetricRow] = ()
+    """How often the CLIP that the run trains knows the right word: ``right``, ``chance``, ``majority``."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def render(report: Report) -> str:
         _section("Flow", f"<div class='flow'>{''.join(map(_stage, report.stages))}</div>"),
         _section("Training", f"<div class='charts'>{charts}</div>") if (charts := _charts(report)) else "",
         _section("Videos", _videos(report)) if report.videos else "",
+        _section("Words that the trained CLIP knows", _words(report)) if report.words else "",
         _section(f"Rejects ({len(report.rejects)})", _rejects(report)),
         _section("How it was made", _origin(report)),
     ]
@@ -157,6 +158,15 @@ def _videos(report: Report) -> str:
         for line in report.videos[:MOST]
     ]
     return _capped(len(report.videos)) + _table(["video", *names], rows)
+
+
+def _words(report: Report) -> str:
+    columns = ("right", "chance", "majority")
+    rows = []
+    for row in report.words:
+        cells = "".join(_number(_finite(row.values, name)) for name in columns)
+        rows.append(f"<tr><td>{escape(row.candidate)}</td>{cells}</tr>")
+    return "<p class='soft'>Zero-shot, on held-out sprites.</p>" + _table(["word", *columns], rows)
 
 
 def _rejects(report: Report) -> str:

@@ -10,6 +10,10 @@ from stages.catalog.boxes import NO_CLASS, read_boxes
 from stages.catalog.spec import DataSpec
 from stages.catalog.truth import BOX_RULES, read_truth
 from stages.outcome import MediaError
+from stages.sprites.clip import clip
+from stages.sprites.files import clip_files
+from stages.sprites.palette import COLOURS
+from stages.sprites.spec import SpritesSpec
 from tests.layouts import box_xml, make_davis, make_imagenet_vid, make_ytvis
 from tests.stages.catalog.test_stage import run
 
@@ -116,3 +120,22 @@ def test_masks_without_classes(tmp_path):
     assert boxes(found) == [[[4, 4, 15, 15], [10, 8, 21, 19]]]
     assert (found.frames[0].classes.tolist(), found.names) == ([NO_CLASS, NO_CLASS], ())
     assert found.frames[0].tracks.tolist() == [1, 2]
+
+
+def test_sprites_have_classes_and_words(tmp_path):
+    """Colours are classes; colour and shape are words, in the order of the boxes."""
+    spec = SpritesSpec(level="L0", count=1, frames=2, size=(32, 32))
+    (tmp_path / "videos").mkdir()
+    row = row_of(tmp_path, tmp_path / "videos", kind="sprites", sprites=spec)
+    made = clip(spec, 0)
+    found = read_boxes(str(tmp_path / "videos"), row, [1, 0])
+    assert found.names == tuple(COLOURS)
+    seen = [thing for thing in made.objects if thing["pixels"][1]]
+    assert found.frames[0].words == tuple((thing["colour"], thing["shape"]) for thing in seen) != ()
+    assert [found.names[n] for n in found.frames[0].classes] == [thing["colour"] for thing in seen]
+    rows, columns = np.nonzero(made.ids[1] == seen[0]["id"])
+    assert found.frames[0].boxes[0].tolist() == [columns.min(), rows.min(), columns.max(), rows.max()]
+    file = clip_files(spec, 0).objects
+    (tmp_path / "videos" / file).write_text("{}")
+    says = "the names of the clip's objects can't be read: put the file back"
+    assert wrong(tmp_path / "videos", row, [0]) == f"{file}: {says}"

@@ -4,7 +4,7 @@ import pytest
 
 from stages.catalog.davis import DavisSet
 from stages.catalog.errors import CatalogError
-from stages.catalog.listing import dataset_class, identity, list_items, refuse_unannotated
+from stages.catalog.listing import dataset_class, identity, list_items, truth_rule
 from stages.catalog.spec import KINDS, DataSpec
 from tests.layouts import make_davis
 
@@ -39,7 +39,7 @@ def test_ground_truth_of_one_item_is_enough_to_score(tmp_path):
     spec = DataSpec(kind="davis")
     items = list_items(spec, str(root))
     (root / "Annotations/480p/a").rename(root / "a")
-    refuse_unannotated(spec, str(root), items)
+    assert truth_rule(spec, str(root), items) == "davis2017"
     (root / "Annotations/480p/b").rename(root / "b")
     with pytest.raises(CatalogError, match="none of the 2 items listed has ground truth.*docs/datasets.md"):
-        refuse_unannotated(spec, str(root), items)
+        truth_rule(spec, str(root), items)

@@ -5,7 +5,7 @@ import torch
 
 from stages.discovery import clips
 from stages.discovery.clips import Cutting, Grouped, segment_clips
-from stages.errors import SettingsError
+from stages.outcome import MediaError
 from stages.tubes.labels import label_maps
 from tests.stages.discovery.making_solv import ToyVideo
 
@@ -103,6 +103,7 @@ def test_the_first_kind_of_masks_says_which_slots_there_are():
 def test_more_tubes_than_can_be_numbered_are_refused(monkeypatch):
     monkeypatch.setattr(clips, "MOST_TUBES", 5)
     segment(8)
-    with pytest.raises(SettingsError, match="video toy: more than 5 tubes by frame 10 of 10"):
+    with pytest.raises(MediaError, match="^toy: more than 5 tubes by frame 10 of 10") as caught:
         segment(10)
+    assert caught.value.error_class == "tubes"
     segment(40, link_threshold=0.9)

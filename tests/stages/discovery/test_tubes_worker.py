@@ -18,7 +18,7 @@ from stages.discovery.solv import SolvMethod
 from stages.discovery.tubes_stage import TubesStage
 from stages.discovery.tubes_worker import NO_TRUTH
 from stages.errors import SettingsError
-from stages.outcome import Done, Outcome, Skipped
+from stages.outcome import Done, MediaError, Outcome, Rejected, Skipped
 from stages.stage import UPSTREAM_SHARD, MemoryAttempts, WorkContext
 from tests.measured import FRAMES, GOOD, SIZE, Measured
 
@@ -67,6 +67,7 @@ def test_every_video_gets_its_tubes(measured: Measured, stage: TubesStage, tmp_p
     for outcome in found.values():
         assert isinstance(outcome, Done)
         assert outcome.info["frames"] == FRAMES and tuple(outcome.info["native"]) == SIZE
+        assert (tuple(outcome.info["size"]), outcome.info["clip"]) == (SIZE, 1)
         assert set(outcome.info["tubes"]) == {"decoder", "attention"}
         assert sum(outcome.info["tubes"].values()) > 0
 
@@ -82,6 +83,25 @@ def test_a_method_without_training_needs_no_model(measured: Measured, tmp_path: 
     found, rows = segmented(TubesStage(METHODS["one"]()), measured, tmp_path)
     assert all(isinstance(o, Done) and list(o.info["tubes"].values()) == [1] for o in found.values())
     assert len(rows) == len(found)
+
+
+def test_too_many_tubes_reject_one_video(
+    measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can't be numbered is that video's fault: the others go on."""
+    implementation = METHODS["one"]().implement()
+    segment = implementation.segment
+
+    def strict(models: Any, video: Any) -> Any:
+        if video.video == "plain@mp4":
+            raise MediaError("tubes", f"{video.video}: more than 5 tubes")
+        return segment(models, video)
+
+    monkeypatch.setattr(implementation, "segment", strict)
+    monkeypatch.setattr(METHODS["one"], "implement", lambda self: implementation)
+    found, rows = segmented(TubesStage(METHODS["one"]()), measured, tmp_path)
+    assert found["plain"] == Rejected("plain@mp4", "tubes", "plain@mp4: more than 5 tubes")
+    assert sum(isinstance(outcome, Done) for outcome in found.values()) == len(rows) == len(found) - 1
 
 
 def test_a_model_that_is_not_there_is_named(measured: Measured, stage: TubesStage, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
-from stages.evaluation.metrics_stage import MetricsStage, current_scores, figures, per_video
-from stages.evaluation.scores_stage import SCORES_SCHEMA
+from stages.evaluation.metrics_stage import MetricsStage, figures, per_video
+from stages.evaluation.score_rows import ROWS_SCHEMA, current_scores
 from stages.metrics.protocols import PROTOCOLS as ALL
 from stages.stage import WorkContext
 from tests import cli
@@ -32,7 +32,7 @@ def tables(measured: Measured) -> Path:
 
 def table(rows: Scores) -> pa.Table:
     return pa.Table.from_pylist(
-        [dict(zip(SCORES_SCHEMA.names, row, strict=True)) for row in rows], schema=SCORES_SCHEMA
+        [dict(zip(ROWS_SCHEMA.names, row, strict=True)) for row in rows], schema=ROWS_SCHEMA
     )
 
 

@@ -49,10 +49,11 @@ def test_it_is_guessed_to_be_small() -> None:
 def test_shards_are_tables_of_scores(tmp_path: Path) -> None:
     writer = stage().writer(tmp_path / "x", "000000-00-00")
     row = {"video": "a", "candidate": "one", "protocol": "mbo@video", "object": None, "value": 0.5}
+    row |= {"evidence": None}
     writer.add(row)  # type: ignore[attr-defined]
     writer.keep("a")
     with pytest.raises(ValueError, match="object"):
         writer.add({key: row[key] for key in row if key != "object"})  # type: ignore[attr-defined]
     written = writer.finish()
     assert written.rows.to_pylist() == [{"video": "a", "shard": "000000-00-00", "row": 0, "rows": 1}]
-    assert SCORES_SCHEMA.names == ["video", "candidate", "protocol", "object", "value"]
+    assert SCORES_SCHEMA.names == ["video", "candidate", "protocol", "object", "value", "evidence"]

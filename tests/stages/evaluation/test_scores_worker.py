@@ -15,7 +15,7 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.catalog.truth import Truth
 from stages.discovery.registry import METHODS
-from stages.evaluation.metrics_stage import current_scores
+from stages.evaluation.score_rows import current_scores
 from stages.evaluation.scores_stage import ScoresStage
 from stages.evaluation.scores_worker import NO_OBJECT, inner, inside
 from stages.evaluation.spec import MetricsSpec

@@ -8,11 +8,11 @@ from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.sprites_clip import (
     BACKGROUND,
     PAIRS,
-    SpritesClipSpec,
     render_crops,
     save_sprites_clip,
     train_sprites_clip,
 )
+from stages.labeling.sprites_clip_spec import SpritesClipSpec
 
 FEW = SpritesClipSpec(clips=110, seed=1, steps=3, rounds=1)
 

@@ -25,7 +25,7 @@ def values(names, *videos):
 
 
 def test_names_say_which_definition():
-    assert all(re.fullmatch(r"[a-z]+[0-9]*@[a-z0-9-]+", name) for name in BOX_PROTOCOLS)
+    assert all(re.fullmatch(r"[a-z]+[0-9-]*[a-z]*@[a-z0-9-]+", name) for name in BOX_PROTOCOLS)
     assert all(name == protocol.name and protocol.help for name, protocol in BOX_PROTOCOLS.items())
     assert not set(BOX_PROTOCOLS) & set(PROTOCOLS)
 

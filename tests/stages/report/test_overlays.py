@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -74,6 +75,22 @@ def test_one_ranked_video_is_neither_best_nor_worst(
     (only,) = overlays(dataclasses.replace(context, inputs=inputs), "mbo@video")
     assert (only.video, only.note) == ("plain@mp4", "")
     assert only.score.startswith("mbo@video 0.")
+
+
+def test_a_video_without_a_figure_of_its_own_is_not_ranked(
+    context: WorkContext, measured: Measured, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(measured.artifact("metrics"), tmp_path / "metrics"))
+    found = whole.current(copy)
+    assert found is not None
+    table = pq.read_table(found[0] / "per_video.parquet")
+    values = pc.if_else(pc.equal(table["video"], "late@mp4"), pa.scalar(None, pa.float64()), table["value"])
+    place = table.schema.get_field_index("value")
+    pq.write_table(table.set_column(place, "value", values), found[0] / "per_video.parquet")
+    inputs = {**context.inputs, "metrics": str(copy)}
+    drawn = overlays(dataclasses.replace(context, inputs=inputs), "mbo@video")
+    assert {one.note for one in drawn} == {"best", "worst"}
+    assert "late@mp4" not in [one.video for one in drawn]
 
 
 def test_a_video_that_can_not_be_decoded_any_more_is_left_out(

@@ -37,7 +37,7 @@ def test_digest_tells_sets_apart_but_not_their_lengths():
         ({"objects": (0, 3)}, "1..12"),
         ({"objects": (3, 13)}, "1..12"),
         ({"objects": (5, 4)}, "1..12"),
-        ({"object_size": (0.1, 0.9)}, "object_size"),
+        ({"object_size": (0.1, 1.1)}, "object_size"),
         ({"pan": (3.0, 1.0)}, "pan"),
         ({"lighting": 1.0}, "lighting"),
         ({"level": "L0", "shared_palette": 1.0}, "textured"),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from stages.tubes import patches
+from stages.catalog.rle import decode_mask
 from stages.tubes.labels import frame_masks
-from stages.tubes.patches import centres, patch_labels, patch_masks
+from stages.tubes.patches import centres, patch_labels, patch_masks, run_lengths
 from tests.stages.tubes.making import random_segmentation
 
 NONE = (0, 0, 0, 0)
@@ -33,12 +33,11 @@ def test_centres_are_of_what_the_borders_leave():
 
 
 @pytest.mark.parametrize("borders", [NONE, (4, 2, 3, 1)])
-def test_masks_come_back_to_the_grid_they_were_made_on(borders, monkeypatch):
+def test_masks_come_back_to_the_grid_they_were_made_on(borders):
     """Upsampled to an odd number of pixels per patch, the pixel at its centre is the patch itself."""
     found = random_segmentation(frames=2)
     top, bottom, left, right = borders
     size = (3 * 7 + top + bottom, 5 * 9 + left + right)
-    monkeypatch.setattr(patches, "_PIXELS", 2 * size[0] * size[1])  # so that masks go in several parts
     for t, frame in enumerate(frame_masks(found, "decoder", size, borders)):
         winner = found.masks["decoder"][t].argmax(dim=0)
         expected = found.identity[t][winner].numpy()
@@ -52,3 +51,14 @@ def test_masks_come_back_to_the_grid_they_were_made_on(borders, monkeypatch):
 def test_no_masks():
     assert patch_masks([], (8, 12), NONE, (2, 3)).shape == (0, 2, 3)
     assert (patch_labels([], [], (8, 12), NONE, (2, 3)) == -1).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 1.0])
+def test_runs_are_those_of_the_pixels(share):
+    """Runs of one pixel and of thousands; differences of either sign."""
+    mask = np.random.default_rng(0).random((300, 200)) < share
+    runs = run_lengths(rle(mask))
+    assert runs.sum() == mask.size
+    np.testing.assert_array_equal(
+        decode_mask({"size": [300, 200], "counts": runs.tolist()}, (300, 200)), mask
+    )

@@ -29,6 +29,13 @@ EMPTY = Report(title="t", created="2026-01-01", recipe="r", primary="miou@solv")
 PROTOCOLS = (("miou@solv", "mean IoU"), ("fgari@video", "Rand index"))
 
 
+def test_words_of_a_trained_clip() -> None:
+    words = [MetricRow("colour", {"right": 0.956, "chance": 1 / 17, "majority": 0.072})]
+    page = Page(render(dataclasses.replace(EMPTY, words=words)))
+    assert [["colour", "95.6", "5.9", "7.2"]] in [table[-1:] for table in page.tables]
+    assert "Words that" not in Page(render(EMPTY)).text
+
+
 class Page(HTMLParser):
     """What a page holds: tags, the cells of its tables, and its visible text."""
 

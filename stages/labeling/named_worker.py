@@ -1,0 +1,174 @@
+"""One worker of the named stage: names, filter and merging, video by video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from stages.artifacts import lineage, whole
+from stages.artifacts.layout import Artifact
+from stages.discovery.video import frame_layout
+from stages.labeling import naming
+from stages.labeling.clip_model import load_clip
+from stages.labeling.embeddings_worker import clip_of, tubes_by_frame
+from stages.labeling.merging import Merged, merge
+from stages.labeling.prompts import prompts
+from stages.labeling.text_cache import TextFeatures, cached_text_features
+from stages.labeling.touching import first_clips, touching_tubes
+from stages.outcome import Done, Outcome
+from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
+from stages.tubes.reader import TubeShard
+from stages.tubes.table import NAMED
+from stages.tubes.union import united
+from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
+
+if TYPE_CHECKING:
+    from stages.labeling.named_stage import NamedStage
+
+TEXT_FOLDER = "text"
+"""Folder of the store that keeps text features, for all runs on it."""
+
+
+class NamedWorker:
+    """See `ShardWorker`. Nothing is decoded, and no image is looked at.
+
+    Args:
+        stage: names and rules.
+        context: ``inputs`` name the artifacts ``tubes``, ``embeddings`` and, where the recipe trains it,
+            ``clip``.
+
+    Raises:
+        SettingsError: the model can't be had as described.
+    """
+
+    def __init__(self, stage: NamedStage, context: WorkContext) -> None:
+        torch.set_num_threads(context.threads)
+        self._stage, self._inputs = stage, context.inputs
+        self._text = text_features(stage, context).features
+
+    def process(self, items: Sequence[Row], writer: TubesWriter, attempts: Attempts) -> Iterator[Outcome]:
+        """One outcome per video with embeddings, in order."""
+        for item in items:
+            yield self._name(item, writer)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _name(self, item: Row, writer: TubesWriter) -> Outcome:
+        video, upstream = item["video"], item[UPSTREAM_SHARD]
+        tubes = TubeShard.open(self._inputs["tubes"], lineage.above(upstream))
+        kind = tubes.kinds(video)[0]
+        numbers, sums = embeddings_of(self._inputs["embeddings"], upstream, video)
+        pooled = np.array(sums, np.float32).reshape(len(numbers), self._text.shape[1])
+        logits = naming.text_logits(torch.from_numpy(pooled), self._text)
+        merged, kept = self._merged(item, tubes, numbers, logits)
+        frames = _tube_frames(tubes, video, kind)
+        slots = _slots(tubes, video, kind)
+        again = naming.text_logits(torch.from_numpy(merged.matrix.astype(np.float32) @ pooled), self._text)
+        groups = [[numbers[i] for i in members] for members in merged.members]
+        results = (
+            (NAMED, *united(frames, slots, groups, tubes.size(video)), self._names(again, groups, kept)),
+            (kind, frames, slots, self._names(logits, [[number] for number in numbers], ())),
+        )
+        info: dict[str, Any] = {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)}
+        info["tubes"] = {}
+        for mask, found, vectors, names in results:
+            named = dict(zip(sorted({f.tube for f in found}), names, strict=True))
+            writer.add(
+                video, mask, tubes.size(video), tubes.frames(video), tubes.times(video), found, vectors, named
+            )
+            info["tubes"][mask] = len(named)
+        return Done(video, info)
+
+    def _merged(
+        self, item: Row, tubes: TubeShard, numbers: Sequence[int], logits: torch.Tensor
+    ) -> tuple[Merged, set[int]]:
+        """What becomes of the M tubes: every one is in one group. And the groups that get their best name,
+        whether it fits or not.
+        """
+        stage, targets = self._stage, self._stage.vocabulary.targets
+        fitting = naming.fits(logits, targets, stage.threshold).numpy()
+        by_frame = tubes_by_frame(tubes, item["video"])
+        frames = tubes.frames(item["video"]).tolist()
+        size, borders = frame_layout(item)
+        alone: set[int] = set()
+        if stage.keep_one:
+            for clip in first_clips(frames, by_frame, numbers, stage.frames):
+                keep = naming.keep_foreground(logits[clip], targets, stage.threshold).numpy()
+                alone |= {i for i, k in zip(clip, keep, strict=True) if k and not fitting[i]}
+        groups: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(numbers)))
+        if stage.merge:
+            layout = (size, borders, tuple(item["grid"]))
+            touch = touching_tubes(frames, by_frame, numbers, layout, stage.adjacency, stage.frames)
+            together = merge(touch, naming.class_of(logits, targets).numpy(), fitting)
+            rest = [(i,) for i in np.flatnonzero(~fitting).tolist()]
+            groups = tuple(sorted([*together.members, *rest]))
+        result = Merged(groups, len(numbers))
+        return result, {place for place, members in enumerate(groups) if members[0] in alone}
+
+    def _names(
+        self, logits: torch.Tensor, groups: Sequence[Sequence[int]], kept: Sequence[int] | set[int]
+    ) -> list[TubeName]:
+        """One name per group of tubes, in order."""
+        stage = self._stage
+        classes = naming.class_scores(logits, stage.vocabulary.targets).numpy()
+        named = naming.name_masks(logits, stage.vocabulary, stage.threshold)
+        found = []
+        for place, (name, members) in enumerate(zip(named, groups, strict=True)):
+            label, score = name.top[0] if place in kept else (name.name, name.score)
+            found.append(
+                TubeName(
+                    label, score, name.top, name.background, tuple(members),
+                    classes[place] if name.top else None,
+                )
+            )  # fmt: skip
+        return found
+
+
+def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
+    """The features of the vocabulary; of all workers that want them, one runs the text encoder."""
+    spec, texts = clip_of(stage.clip, context), stage.vocabulary.texts
+    folder = Path(context.scratch) / TEXT_FOLDER
+
+    def encode(sentences: Sequence[str]) -> TextFeatures:
+        model = load_clip(spec)
+        return TextFeatures(model.text_features(sentences), model.truncated(sentences))
+
+    with whole.exclusively(folder):
+        return cached_text_features(folder, spec.identity(), prompts(texts, stage.prompt), texts, encode)
+
+
+def embeddings_of(folder: str, shard: str, video: str) -> tuple[list[int], list[list[float]]]:
+    """The M tubes of a video, rising, and the sums of their embeddings, (M, E)."""
+    rows = _embeddings(folder, shard).get(video, [])
+    return [row["tube"] for row in rows], [row["embedding"] for row in rows]
+
+
+@lru_cache(maxsize=2)
+def _embeddings(folder: str, shard: str) -> Mapping[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in pq.read_table(Artifact.at(folder).shard(shard)).to_pylist():
+        found.setdefault(row["video"], []).append(row)
+    return found
+
+
+def _tube_frames(tubes: TubeShard, video: str, kind: str) -> list[TubeFrame]:
+    places = {frame: place for place, frame in enumerate(tubes.frames(video).tolist())}
+    columns = ["tube", "frame", "rle", "box", "area", "score"]
+    return [
+        TubeFrame(row["tube"], places[row["frame"]], row["rle"], tuple(row["box"]), row["area"], row["score"])
+        for row in tubes.rows(video, kind).select(columns).to_pylist()
+    ]
+
+
+def _slots(tubes: TubeShard, video: str, kind: str) -> dict[int, np.ndarray] | None:
+    table = tubes.tubes(video, kind).select(["tube", "slot"])
+    if table["slot"].null_count or not table.num_rows:
+        return None
+    return {row["tube"]: np.array(row["slot"], np.float32) for row in table.to_pylist()}
