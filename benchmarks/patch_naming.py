@@ -5,7 +5,7 @@ in its exact mask, summed over the clip's frames, as the pipeline pools them ove
 and colour and shape. Crops around the same masks stand beside them. Prints JSON, one line per look, level
 and size.
 
-``python benchmarks/patch_naming.py --clip ARTIFACT --branch ARTIFACT`` takes half a minute.
+``python benchmarks/patch_naming.py CLIP BRANCH`` takes half a minute.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ PROMPT = "a photo of a {}"
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clip", required=True, help="artifact of clip_sprites")
-    parser.add_argument("--branch", type=Path, required=True, help="artifact of adapt_sprites")
+    parser.add_argument("clip", help="artifact of clip_sprites")
+    parser.add_argument("branch", type=Path, help="artifact of adapt_sprites")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[64, 96], help="frames that patches are seen in"
     )

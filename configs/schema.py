@@ -25,6 +25,7 @@ from stages.features.views import ViewsSpec
 from stages.labeling.spec import LabelSpec
 from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.learning.spec import TrainSpec
+from stages.merging.tracks_stage import TracksSpec
 from stages.pretraining.spec import PretrainSpec
 
 
@@ -94,8 +95,9 @@ class TubesConfig:
     """What is segmented, and exported."""
 
     only_annotated: bool = option(False, "segment only videos with ground truth")
-    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON) or png (DAVIS)")
-    export_masks: str = option("", "kind of masks to export; default the method's own")
+    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON), coco or png (DAVIS)")
+    export_masks: str = option("", "kind of masks to export; default named, else the method's own")
+    export_unnamed: bool = option(True, "export tubes that no name fits too, as category 0")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Config:
     pretrain: PretrainSpec = field(default_factory=PretrainSpec)
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
+    tracks: TracksSpec = field(default_factory=TracksSpec)
     clip_sprites: SpritesClipSpec = field(default_factory=SpritesClipSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)

@@ -33,6 +33,7 @@ from stages.labeling.clip_stage import ClipStage
 from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage
 from stages.labeling.vocabulary import CLASSES, read_vocabulary
+from stages.merging.tracks_stage import TracksStage
 from stages.pretraining.pretrain_stage import PretrainStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
@@ -220,9 +221,12 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "named": named_stage,
     "scores": scores_stage,
     "metrics": metrics_stage,
+    "tracks": lambda config: TracksStage(config.tracks.link_threshold),
     "summary": lambda _: SummaryStage(),
     "report": lambda _: ReportStage(),
-    "export": lambda config: ExportStage(config.tubes.export, config.tubes.export_masks),
+    "export": lambda config: ExportStage(
+        config.tubes.export, config.tubes.export_masks, config.tubes.export_unnamed
+    ),
 }
 
 

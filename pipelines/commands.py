@@ -11,7 +11,7 @@ from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
-from pipelines.notes import plan_notes
+from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.progress import Reporter, StageProgress
@@ -54,6 +54,8 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     state, code = "failed", 1
     try:
         output.say(f"run {record.id} on {graph.store}")
+        if warning := naming_warning(config):
+            output.error(warning)
         plan = _work(plan, options, runner, output, record)
         facts = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
         totals = finish(graph, runner, complete=args.limit is None, facts=facts)
