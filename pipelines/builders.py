@@ -34,6 +34,7 @@ from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage
 from stages.labeling.vocabulary import CLASSES, read_vocabulary
 from stages.merging.tracks_stage import TracksStage
+from stages.pretraining.pretrain_stage import PretrainStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
 from stages.stage import Stage
@@ -84,12 +85,8 @@ def method_of(config: Config) -> Method:
         raise SettingsError(f"method.name={name}: there is no such method; there are {', '.join(METHODS)}")
     method: Method = getattr(config, name)
     _check_facets(config, method)
-    missing = [view for view in method.views if view not in config.views.names()]
-    if missing and method.fits() and not config.model:
-        raise SettingsError(
-            f"method {name} reads the views {', '.join(missing)}, which the features don't have: "
-            "set the section views accordingly"
-        )
+    if method.fits() and not config.model:
+        method.check(config.backbone, config.views)
     return method
 
 
@@ -107,6 +104,13 @@ def train_stage(config: Config) -> TrainStage:
     """The training of the configured method."""
     method = method_of(config)
     return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+
+
+def pretrain_stage(config: Config) -> PretrainStage:
+    """The pre-training of the video transformer."""
+    decode = _plain(config.decode, DecodeSpec)
+    assert isinstance(decode, DecodeSpec)
+    return PretrainStage(config.pretrain, config.train, decode)
 
 
 def branch_stage(config: Config) -> BranchStage:
@@ -209,6 +213,7 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "catalog": catalog_stage,
     "features": features_stage,
     "model": train_stage,
+    "videomae": pretrain_stage,
     "clip": lambda config: ClipStage(config.clip_sprites),
     "branch": branch_stage,
     "tubes": tubes_stage,

@@ -25,6 +25,7 @@ from pipelines.running import (
     run_plan,
 )
 from pipelines.runs import RunRecord, all_runs
+from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.labeling.accuracy import read_accuracy
 
@@ -128,6 +129,9 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
+        made = whole.current(item.folder)
+        if made is not None and (told := item.stage.told(made[0])):
+            output.say(f"  {told}")
     output.metrics(artifacts)
     accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
     output.accuracy(accuracy)
