@@ -19,6 +19,7 @@ from stages.discovery.baselines import (
 from stages.discovery.dinosaur import DinosaurMethod
 from stages.discovery.solv import SolvMethod
 from stages.discovery.vol import VolMethod
+from stages.errors import SettingsError
 from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
@@ -91,6 +92,19 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """What a training in the recipe sees of the corpus."""
+
+    videos: int = option(
+        0, "train on a sample of so many videos, and compute their features first; 0: on all"
+    )
+
+    def __post_init__(self) -> None:
+        if self.videos < 0:
+            raise SettingsError(f"fit.videos={self.videos}: must be 0 (all) or more")
+
+
+@dataclass(frozen=True)
 class TubesConfig:
     """What is segmented, and exported."""
 
@@ -106,6 +120,9 @@ class Config:
 
     recipe: str = option("", "name of the recipe")
     store: str = option("", "folder for all results; default $TUBEFLOW_STORE, else ~/tubeflow")
+    keep: Literal["all", "results"] = option(
+        "all", "all, or results: remove the features of a video once everything that reads them is done"
+    )
     data: DataConfig = field(default_factory=DataConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
@@ -126,6 +143,7 @@ class Config:
     centre: CentreBoxMethod = field(default_factory=CentreBoxMethod)
     train: TrainSpec = field(default_factory=TrainSpec)
     pretrain: PretrainSpec = field(default_factory=PretrainSpec)
+    fit: FitConfig = field(default_factory=FitConfig)
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
     tracks: TracksSpec = field(default_factory=TracksSpec)

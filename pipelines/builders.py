@@ -103,7 +103,8 @@ def _check_facets(config: Config, method: Method) -> None:
 def train_stage(config: Config) -> TrainStage:
     """The training of the configured method."""
     method = method_of(config)
-    return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+    backbone = config.backbone if method.wants_encoder else None
+    return TrainStage(method, config.train, backbone, config.fit.videos)
 
 
 def pretrain_stage(config: Config) -> PretrainStage:
@@ -127,7 +128,7 @@ def branch_stage(config: Config) -> BranchStage:
     whole = (BASE, FLIP) if config.views.flip else (BASE,)
     method = PatchClipMethod(config.label.clip_spec, config.views.cropped() or whole)
     _check_facets(config, method)
-    return BranchStage(method, config.train)
+    return BranchStage(method, config.train, videos=config.fit.videos)
 
 
 def tubes_stage(config: Config) -> TubesStage:

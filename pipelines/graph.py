@@ -40,6 +40,16 @@ class BoundWhole:
         """Whether it is a training, which map stages may wait for."""
         return isinstance(self.stage, FitStage)
 
+    @property
+    def streams(self) -> bool:
+        """Whether it has to wait for the map stages before it."""
+        return not isinstance(self.stage, FitStage) or self.stage.reads_data
+
+    @property
+    def sample(self) -> int:
+        """How many videos of the corpus it learns from; 0: all."""
+        return self.stage.sample if isinstance(self.stage, FitStage) else 0
+
 
 @dataclass(frozen=True)
 class Graph:

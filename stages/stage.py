@@ -75,6 +75,12 @@ class Stage(ABC):
         """What identifies the weights used: a digest, ``random:<seed>``, a pinned tag, or ``""`` for none."""
         return ""
 
+    @property
+    def reads_shards(self) -> tuple[str, ...]:
+        """Kinds of transient artifacts before it (`features`) whose shard files it opens itself: such a shard
+        is dropped after use only when every stage that names its kind here is done with it."""
+        return ()
+
     def fingerprint(self, inputs: Sequence[str] = ()) -> str:
         """SHA-256 (hex) of `identity` and the fingerprints of the ``inputs``, in their order."""
         text = json.dumps([self.identity(), list(inputs)], sort_keys=True, separators=(",", ":"))
@@ -246,6 +252,11 @@ class FitStage(WholeStage):
 
     reads_data: ClassVar[bool] = True
     """Whether it learns from the map stage before it; else the same settings give the same model anywhere."""
+
+    @property
+    def sample(self) -> int:
+        """How many videos of the corpus it learns from; 0: all."""
+        return 0
 
 
 class ReduceStage(WholeStage):

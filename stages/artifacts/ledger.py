@@ -44,7 +44,8 @@ _RANK = {"rejected": 0, "skipped": 1, "done": 2}
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over the current rows of a ledger; ``bytes`` are those of all committed shard files."""
+    """Counts over the current rows of a ledger; ``bytes`` are those of the committed shard files, without the
+    ``dropped`` ones, which were removed after use."""
 
     done: int
     skipped: int
@@ -53,6 +54,7 @@ class Totals:
     frames: int
     shards: int
     bytes: int
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Ledger:
         table: all rows, superseded ones included.
         shards: bytes of every committed shard file by shard id.
         fresh: shards that the index on disk lacks.
+        dropped: shards that were removed after use; their videos count as before.
     """
 
     table: pa.Table
     shards: dict[str, int]
     fresh: int
+    dropped: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, artifact: Artifact) -> Ledger:
@@ -83,7 +87,8 @@ class Ledger:
             shards[footer.shard] = footer.bytes
         rows = [row for footer in footers for row in _rows(footer)]
         fresh = pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)
-        return cls(pa.concat_tables([table, fresh]).unify_dictionaries(), shards, len(missing))
+        rows_of_all = pa.concat_tables([table, fresh]).unify_dictionaries()
+        return cls(rows_of_all, shards, len(missing), frozenset(artifact.dropped() & set(shards)))
 
     def save(self, artifact: Artifact) -> None:
         """Write the index, if it lacks anything."""
@@ -129,7 +134,8 @@ class Ledger:
             superseded=self.table.num_rows - self.current.num_rows - unchanged,
             frames=pc.sum(self.current["frames"]).as_py() or 0,
             shards=len(self.shards),
-            bytes=sum(self.shards.values()),
+            bytes=sum(size for shard, size in self.shards.items() if shard not in self.dropped),
+            dropped=len(self.dropped),
         )
 
     def with_status(self, status: str) -> pa.Table:

@@ -19,6 +19,7 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.discovery.contract import Batch, FeatureShape
 from stages.discovery.device import resolve_device
+from stages.discovery.sample import sample_of
 from stages.errors import SettingsError
 from stages.features.backbones.table import frames_together
 from stages.features.store.reader import FeatureStore
@@ -107,6 +108,8 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
     store = FeatureStore(artifact.root, verify=True)
     excluded = annotated(Path(context.inputs["catalog"])) if stage.train.exclude_annotated else set()
     videos = [video for video in store.videos if video not in excluded]
+    if stage.videos:
+        videos = sample_of(videos, Artifact.at(context.inputs["catalog"]), artifact, stage.videos)
     held_out = [video for video in videos if _drawn(video) < stage.train.hold_out]
     training = [video for video in videos if _drawn(video) >= stage.train.hold_out]
     facet = stage.method.facets[0]
