@@ -17,21 +17,20 @@ Values = dict[str, dict[str, float]]
 """Figures, as fractions, by candidate and protocol."""
 
 
-def values(recipe: str, settings: Sequence[str], *flags: str) -> Values:
-    """What one run of ``recipe`` with the given settings measures."""
-    command = [
-        sys.executable,
-        str(PROJECT / "pipelines" / "run.py"),
-        recipe,
-        "--runner",
-        "local",
-        "--json",
-        *flags,
-    ]
+def artifacts(recipe: str, settings: Sequence[str], *flags: str) -> dict[str, str]:
+    """The folders that one run of ``recipe`` with the given settings leaves, by kind."""
+    command = [sys.executable, str(PROJECT / "pipelines" / "run.py"), recipe, "--runner", "local", "--json"]
+    command += flags
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    metrics = read_metrics(json.loads(done.stdout)["artifacts"]["metrics"])
+    found: dict[str, str] = json.loads(done.stdout)["artifacts"]
+    return found
+
+
+def values(recipe: str, settings: Sequence[str], *flags: str) -> Values:
+    """What one run of ``recipe`` with the given settings measures."""
+    metrics = read_metrics(artifacts(recipe, settings, *flags)["metrics"])
     if metrics is None:
         raise SystemExit(f"the recipe {recipe} measured nothing")
     found: Values = metrics["values"]

@@ -12,12 +12,13 @@ from configs.schema import Config
 from pipelines import arguments
 from pipelines.dropping import used_elsewhere
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
-from pipelines.notes import plan_notes
+from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
 from pipelines.planning import Options, make_plan
 from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
 from pipelines.working import Work
+from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.labeling.accuracy import read_accuracy
 
@@ -46,6 +47,8 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     state, code = "failed", 1
     try:
         output.say(f"run {record.id} on {graph.store}")
+        if warning := naming_warning(config):
+            output.error(warning)
         if used_elsewhere(graph, record.id):  # it may have dropped something before it saw this run's record
             plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
         Work(graph, options, runner, output, record).do(plan)
@@ -86,6 +89,9 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
+        made = whole.current(item.folder)
+        if made is not None and (told := item.stage.told(made[0])):
+            output.say(f"  {told}")
     output.metrics(artifacts)
     accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
     output.accuracy(accuracy)

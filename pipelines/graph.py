@@ -113,6 +113,7 @@ class _Binder:
             threads=run.threads,
             limits=Limits(run.timeout_s, run.memory_mb, run.attempts, run.recycle_videos),
             checkpoint_s=run.checkpoint_s,
+            decoders=run.decoders,
         )
         given = given_model(config)
         if given is not None:

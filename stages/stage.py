@@ -140,6 +140,8 @@ class WorkContext:
     """Folders of the artifacts before the stage, by kind."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a report tells about the run that makes it: recipe, settings, timings, cache hits."""
+    decoders: int = 1
+    """Decoder children of a process that trains on streamed video."""
     checkpoints: Path | None = None
     """Folder for the checkpoints of a training, which outlives a killed run."""
     checkpoint_s: float = 60.0
@@ -239,6 +241,10 @@ class WholeStage(Stage):
         Args:
             inputs: the folders of the input artifacts, in the order of the recipe; all complete.
         """
+
+    def told(self, folder: Path) -> str:
+        """What is said when a run ends about the files in ``folder`` that `make` wrote; "" for nothing."""
+        return ""
 
 
 class FitStage(WholeStage):

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts import atomic, manifest
 from stages.artifacts.layout import Artifact
+from stages.artifacts.lineage import root
 from stages.catalog.ids import split_video
 
 LEDGER_SCHEMA = pa.schema(
@@ -108,7 +109,8 @@ class Ledger:
         if not rows.num_rows:
             return rows
         source = _codes(rows["source"])
-        version = _codes(rows["upstream"])
+        # the segments of one version of a file share a shard of the catalog, and below it may lie in several
+        version = _versions(rows["upstream"])
         latest = np.full(source.max() + 1, -1)
         np.maximum.at(latest, source, version)
         rows = rows.filter(pa.array(version == latest[source]))
@@ -148,6 +150,15 @@ class Ledger:
     def _digests(self) -> dict[str, str]:
         rows = self.with_status("done")
         return dict(zip(rows["source"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+
+
+def _versions(shards: pa.ChunkedArray) -> np.ndarray:
+    """Integers that sort like the shards of the first stage that ``shards`` descend from."""
+    names, codes = np.unique(
+        shards.cast(pa.string()).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    _, ranks = np.unique([root(name) for name in names], return_inverse=True)
+    return np.asarray(ranks[codes])
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -135,9 +135,14 @@ def _detections(video: FoundVideo) -> np.ndarray:
 
 
 def _map50(rows: np.ndarray) -> float | None:
-    whole = np.zeros((len(rows), 5))
-    whole[:, _KEPT] = rows
-    return mean_ap(Matched.of_rows(whole, 1))
+    """`mean_ap`, one class after the other: rows are many, and of a class few."""
+    found = []
+    for number in np.unique(rows[np.isnan(rows[:, 1]), 0]):
+        mine = rows[rows[:, 0] == number]
+        whole = np.zeros((len(mine), 5))
+        whole[:, _KEPT] = mine
+        found.append(mean_ap(Matched.of_rows(whole, 1)))
+    return float(np.mean([value for value in found if value is not None])) if found else None
 
 
 def _typed(video: FoundVideo, which: int, strict: bool) -> np.ndarray:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
+from stages.evaluation.results import read_metrics
 from stages.tubes.reader import TubeStore
 from tests.cli import run_json
 
@@ -16,7 +17,7 @@ SETTINGS = (
     "backbone={name: patchstats, stride: 4}", "train={steps: 2, batch: 2, rate: 0.003}",
     "vol={slots: 4, slot_width: 8, hidden: 16, decoder: [16], warmup: 1}",
     "dinosaur={slots: 4, slot_width: 8, hidden: 16, decoder: [16], warmup: 1, heads: 1}",
-    "metrics.protocols=[mbo@frame]", "metrics.baselines=[one]",
+    "metrics.protocols=[mbo@frame,corloc@vol,map50@vol,ap50@ytvis-agnostic]", "metrics.baselines=[one]",
 )  # fmt: skip
 
 
@@ -35,6 +36,9 @@ def test_vol(arguments):
     for video in tubes.videos():
         labels = tubes.label_map(video, "decoder")
         assert labels.shape == (FRAMES, 32, 32) and labels.min() >= 0
+    metrics = read_metrics(done["artifacts"]["metrics"])
+    assert metrics["primary"] == "corloc@vol" and list(metrics["values"]) == ["decoder", "one"]
+    assert all(0 <= value <= 1 for values in metrics["values"].values() for value in values.values())
     history = pq.read_table(whole.current(Path(done["artifacts"]["model"]))[0] / "history.parquet")
     assert {"loss", "slots"} <= set(history["name"].to_pylist())
 

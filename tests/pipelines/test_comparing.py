@@ -107,6 +107,15 @@ def test_trivial_rows_on_other_features_are_not_averaged(
     }
 
 
+def test_vocabularies_tell_named_tubes_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that name have figures that depend on the section label; trivial rows don't."""
+    values: Values = {"named": {"corloc@vol": 0.4}, "one": {"corloc@vol": 0.1}}
+    runs = [recorded(tmp_path, values, f"label.vocabulary={names}") for names in ("dog", "cat")]
+    rows = compared(tmp_path, *runs, capsys=capsys)["rows"]
+    names = {f"solv · named (label.vocabulary={name})" for name in ("dog", "cat")}
+    assert set(rows) == {"one", *names} and rows["one"]["runs"] == 1
+
+
 def test_other_protocols_are_marked_and_never_filled_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from stages.discovery.contract import FeatureShape
 from stages.errors import SettingsError
 from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler, Windows
+from stages.learning import data
 from stages.learning.data import ClipLoader, feature_shape
 from tests.stages.features.store.making import features, make_store, source_frames
 from tests.stages.learning.making import SHAPE, store_in
@@ -116,6 +117,26 @@ def test_it_reads_ahead_and_counts_the_time_that_it_was_waited_for(tmp_path, mon
         assert busy.waited - before < 0.04, "three batches were ready"
     finally:
         busy.close()
+
+
+def test_one_of_several_views_is_read_by_lot(tmp_path):
+    make_store(tmp_path / "features", [{f"v{i}": 3 for i in range(12)}], views=("a", "b"))
+    store = FeatureStore(tmp_path / "features")
+    sampler = ClipSampler(store, Windows(1), seed=1)
+    views = {}
+    for epoch in (0, 1):
+        sampler.epoch = epoch
+        for clip in sampler:
+            view = data.drawn("a|b", clip)
+            assert views.setdefault((epoch, clip.video), view) == view, "one for all clips of a video"
+    assert {view for (epoch, _), view in views.items() if epoch == 0} == {"a", "b"}
+    assert any(views[0, video] != views[1, video] for video in store.videos), "another in the next epoch"
+    batches = ClipLoader(store, ClipSampler(store, Windows(1), seed=1), [("a|b", "tokens")], SHAPE, 36)
+    found = batches.next().features["a|b", "tokens"]
+    batches.close()
+    clips = list(ClipSampler(store, Windows(1), seed=1))
+    expected = [store.clip(c.video, c.positions, "tokens", views[0, c.video]) for c in clips]
+    assert torch.equal(found, torch.stack(expected).float())
 
 
 def test_its_thread_ends_with_it(tmp_path):

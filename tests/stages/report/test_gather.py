@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
+from stages.labeling.accuracy import Accuracy, write_accuracy
 from stages.report.gather import NAMES, _notes, gather
 from stages.report.page.model import MetricRow
 from stages.stage import WorkContext
@@ -87,6 +88,16 @@ def test_a_run_that_only_cached_features(context: WorkContext) -> None:
     assert (report.rows, report.videos, report.curves, report.overlays, report.notes) == ([], [], [], [], [])
     assert report.title == "run on clips"
     assert len(report.stages) == 2
+
+
+def test_words_that_a_trained_clip_knows(context: WorkContext, tmp_path: Path) -> None:
+    artifact = tmp_path / "clip" / "sprites-12345678"
+    accuracy = {"colour": Accuracy(0.9, 0.1, 0.2)}
+    whole.produce(artifact, {"kind": "clip"}, "0" * 64, lambda folder: write_accuracy(folder, accuracy))
+    inputs = {**context.inputs, "clip": str(artifact)}
+    report = gather(dataclasses.replace(context, inputs=inputs))
+    assert report.words == [MetricRow("colour", {"right": 0.9, "chance": 0.1, "majority": 0.2})]
+    assert gather(context).words == []
 
 
 def row(name: str, value: float | None, trained: bool = False) -> MetricRow:
