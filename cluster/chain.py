@@ -49,6 +49,7 @@ class Task:
         follow: go on with the shards of later stages that depend on it.
         frames, bytes: estimates of what the shard will hold, for plans and progress.
         count: how many items it has.
+        then: other tasks that can only begin when this one is done.
     """
 
     level: int
@@ -63,6 +64,7 @@ class Task:
     frames: int = 0
     bytes: int = 0
     count: int = 0
+    then: list[Task] = field(default_factory=list)
 
     def dump(self) -> str:
         """The task as text, for travelling."""
@@ -71,7 +73,11 @@ class Task:
     @classmethod
     def load(cls, data: str) -> Task:
         """The inverse of `dump`."""
-        return cls(**json.loads(data))
+        return cls._of(json.loads(data))
+
+    @classmethod
+    def _of(cls, fields: dict[str, Any]) -> Task:
+        return cls(**{**fields, "then": [cls._of(task) for task in fields["then"]]})
 
 
 ErrorKind = Literal["", "store", "settings", "damage", "repair", "bug"]
@@ -86,6 +92,8 @@ class Receipt:
         done, skipped, rejected: videos by outcome.
         frames, bytes: stored frames, and the size of the shard file in bytes.
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
+        cpu: CPU seconds spent by the worker and its decoder child, of the same shard.
+        again: the shard was committed before, and has been made anew.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -98,6 +106,8 @@ class Receipt:
     frames: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0
+    again: bool = False
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

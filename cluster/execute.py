@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import resource
 import time
 import traceback
 from collections.abc import Sequence
+
+import psutil
 
 from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
 from stages.artifacts import atomic, manifest
@@ -58,13 +62,13 @@ class ShardExecutor:
     def _run(self, task: Task) -> Receipt:
         artifact = self._bound.artifact
         if artifact.manifest(task.shard).exists() and not task.replace:
-            footer, seconds = manifest.read_footer(artifact.manifest(task.shard)), 0.0
+            footer, spent = manifest.read_footer(artifact.manifest(task.shard)), (0.0, 0.0)
         else:
-            began = time.monotonic()
+            wall, cpu = time.monotonic(), _cpu_seconds()
             footer = self._make(task)
-            seconds = time.monotonic() - began
+            spent = time.monotonic() - wall, _cpu_seconds() - cpu
         follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
-        return _receipt(task, footer, seconds, follow)
+        return _receipt(task, footer, spent, [*follow, *task.then])
 
     def _make(self, task: Task) -> manifest.Footer:
         artifact = self._bound.artifact
@@ -136,7 +140,19 @@ def _estimate(estimate: object, work: Sequence[Row]) -> int | None:
     return sum(int(estimate(item)[1]) for item in work) or None
 
 
-def _receipt(task: Task, footer: manifest.Footer, seconds: float, follow: list[Task]) -> Receipt:
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of its children so far, those that have ended included."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + ended.ru_utime + ended.ru_stime
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it ends just now
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:
+    """``spent``: wall-clock and CPU seconds."""
     status = [o["status"] for o in footer.outcomes]
     return Receipt(
         task.level,
@@ -146,7 +162,9 @@ def _receipt(task: Task, footer: manifest.Footer, seconds: float, follow: list[T
         rejected=status.count("rejected"),
         frames=sum(o.get("info", {}).get("frames") or 0 for o in footer.outcomes),
         bytes=footer.bytes,
-        seconds=seconds,
+        seconds=spent[0],
+        cpu=max(spent[1], 0.0),
+        again=task.replace,
         next=follow,
     )
 

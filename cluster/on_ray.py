@@ -42,8 +42,11 @@ except ImportError as error:  # pragma: no cover - exercised by a test in a proc
         "(`.venv/bin/ray start --head`), or use --runner local"
     ) from error
 
+from ray.data._internal.execution import backpressure_policy as pressure
+
 PROJECT = Path(__file__).resolve().parents[1]
 _TRAIN_FAILURES = 3
+_WORKERS_KEY = "tubeflow.workers"
 _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
 
 
@@ -119,8 +122,8 @@ class RayRunner:
                 ray.shutdown()
 
     def _stream(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
-        _quiet_context()
         workers = self._workers or _default_workers(self._gpus)
+        _set_context(workers)
         _check_capacity(workers, self._gpus)
         rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -145,6 +148,20 @@ class RayRunner:
             for packed in batch["receipts"]:
                 for fields in json.loads(packed):
                     yield Receipt(**fields)
+
+
+class NotTooFarAhead(pressure.BackpressurePolicy):
+    """A stage waits while the next one has twice as many shards before it as it has workers.
+
+    Ray itself counts bytes in its object store, and receipts have next to none: a fast stage would fill the
+    disk with features long before a slow one reads them.
+    """
+
+    def can_add_input(self, op: Any) -> bool:
+        """Whether ``op`` may begin another shard."""
+        most = 2 * self._data_context.get_config(_WORKERS_KEY, 1)
+        waiting = (self._topology[below].total_enqueued_input_blocks() for below in op.output_dependencies)
+        return all(count < most for count in waiting)
 
 
 class ShardOwner:
@@ -243,9 +260,12 @@ def _held_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def _quiet_context() -> None:
+def _set_context(workers: int) -> None:
     """Ray Data's settings for long shard tasks whose output is tiny receipts."""
     context = DataContext.get_current()
+    context.set_config(_WORKERS_KEY, workers)
+    policies = [p for p in pressure.ENABLED_BACKPRESSURE_POLICIES if p is not NotTooFarAhead]
+    context.set_config(pressure.ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*policies, NotTooFarAhead])
     context.target_max_block_size = 1  # a receipt is a block: it moves on as soon as it is there
     context.execution_no_progress_timeout_s = -1  # a shard may take long; its decoder is watched by us
     context.enable_progress_bars = False

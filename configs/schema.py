@@ -19,12 +19,15 @@ from stages.discovery.baselines import (
 from stages.discovery.dinosaur import DinosaurMethod
 from stages.discovery.solv import SolvMethod
 from stages.discovery.vol import VolMethod
+from stages.errors import SettingsError
 from stages.evaluation.spec import MetricsSpec
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.views import ViewsSpec
 from stages.labeling.spec import LabelSpec
 from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.learning.spec import TrainSpec
+from stages.merging.tracks_stage import TracksSpec
+from stages.pretraining.spec import PretrainSpec
 
 
 def option(default: Any, text: str) -> Any:
@@ -70,6 +73,7 @@ class RunConfig:
     device: str = option("auto", "cpu, cuda or auto")
     threads: int = option(1, "torch threads of one worker; add workers instead")
     train_workers: int = option(1, "processes (or GPUs) that train one model together")
+    decoders: int = option(1, "decoder processes that feed one process of a pre-training")
     checkpoint_s: float = option(60.0, "seconds between two checkpoints of a training")
     gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
@@ -88,12 +92,26 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """What a training in the recipe sees of the corpus."""
+
+    videos: int = option(
+        0, "train on a sample of so many videos, and compute their features first; 0: on all"
+    )
+
+    def __post_init__(self) -> None:
+        if self.videos < 0:
+            raise SettingsError(f"fit.videos={self.videos}: must be 0 (all) or more")
+
+
+@dataclass(frozen=True)
 class TubesConfig:
     """What is segmented, and exported."""
 
     only_annotated: bool = option(False, "segment only videos with ground truth")
-    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON) or png (DAVIS)")
-    export_masks: str = option("", "kind of masks to export; default the method's own")
+    export: str = option("none", "also write the tubes as ytvis (YouTube-VIS JSON), coco or png (DAVIS)")
+    export_masks: str = option("", "kind of masks to export; default named, else the method's own")
+    export_unnamed: bool = option(True, "export tubes that no name fits too, as category 0")
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,9 @@ class Config:
 
     recipe: str = option("", "name of the recipe")
     store: str = option("", "folder for all results; default $TUBEFLOW_STORE, else ~/tubeflow")
+    keep: Literal["all", "results"] = option(
+        "all", "all, or results: remove the features of a video once everything that reads them is done"
+    )
     data: DataConfig = field(default_factory=DataConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
@@ -121,8 +142,11 @@ class Config:
     one: OneMethod = field(default_factory=OneMethod)
     centre: CentreBoxMethod = field(default_factory=CentreBoxMethod)
     train: TrainSpec = field(default_factory=TrainSpec)
+    pretrain: PretrainSpec = field(default_factory=PretrainSpec)
+    fit: FitConfig = field(default_factory=FitConfig)
     tubes: TubesConfig = field(default_factory=TubesConfig)
     label: LabelSpec = field(default_factory=LabelSpec)
+    tracks: TracksSpec = field(default_factory=TracksSpec)
     clip_sprites: SpritesClipSpec = field(default_factory=SpritesClipSpec)
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     layout: StoreConfig = field(default_factory=StoreConfig)

@@ -33,6 +33,8 @@ from stages.labeling.clip_stage import ClipStage
 from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage
 from stages.labeling.vocabulary import CLASSES, read_vocabulary
+from stages.merging.tracks_stage import TracksStage
+from stages.pretraining.pretrain_stage import PretrainStage
 from stages.report.report_stage import ReportStage
 from stages.report.summary import SummaryStage
 from stages.stage import Stage
@@ -83,12 +85,8 @@ def method_of(config: Config) -> Method:
         raise SettingsError(f"method.name={name}: there is no such method; there are {', '.join(METHODS)}")
     method: Method = getattr(config, name)
     _check_facets(config, method)
-    missing = [view for view in method.views if view not in config.views.names()]
-    if missing and method.fits() and not config.model:
-        raise SettingsError(
-            f"method {name} reads the views {', '.join(missing)}, which the features don't have: "
-            "set the section views accordingly"
-        )
+    if method.fits() and not config.model:
+        method.check(config.backbone, config.views)
     return method
 
 
@@ -105,7 +103,15 @@ def _check_facets(config: Config, method: Method) -> None:
 def train_stage(config: Config) -> TrainStage:
     """The training of the configured method."""
     method = method_of(config)
-    return TrainStage(method, config.train, config.backbone if method.wants_encoder else None)
+    backbone = config.backbone if method.wants_encoder else None
+    return TrainStage(method, config.train, backbone, config.fit.videos)
+
+
+def pretrain_stage(config: Config) -> PretrainStage:
+    """The pre-training of the video transformer."""
+    decode = _plain(config.decode, DecodeSpec)
+    assert isinstance(decode, DecodeSpec)
+    return PretrainStage(config.pretrain, config.train, decode)
 
 
 def branch_stage(config: Config) -> BranchStage:
@@ -122,7 +128,7 @@ def branch_stage(config: Config) -> BranchStage:
     whole = (BASE, FLIP) if config.views.flip else (BASE,)
     method = PatchClipMethod(config.label.clip_spec, config.views.cropped() or whole)
     _check_facets(config, method)
-    return BranchStage(method, config.train)
+    return BranchStage(method, config.train, videos=config.fit.videos)
 
 
 def tubes_stage(config: Config) -> TubesStage:
@@ -208,6 +214,7 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "catalog": catalog_stage,
     "features": features_stage,
     "model": train_stage,
+    "videomae": pretrain_stage,
     "clip": lambda config: ClipStage(config.clip_sprites),
     "branch": branch_stage,
     "tubes": tubes_stage,
@@ -215,9 +222,12 @@ BUILDERS: dict[str, Callable[[Config], Stage]] = {
     "named": named_stage,
     "scores": scores_stage,
     "metrics": metrics_stage,
+    "tracks": lambda config: TracksStage(config.tracks.link_threshold),
     "summary": lambda _: SummaryStage(),
     "report": lambda _: ReportStage(),
-    "export": lambda config: ExportStage(config.tubes.export, config.tubes.export_masks),
+    "export": lambda config: ExportStage(
+        config.tubes.export, config.tubes.export_masks, config.tubes.export_unnamed
+    ),
 }
 
 

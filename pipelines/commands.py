@@ -10,21 +10,15 @@ from cluster.resources import cpus
 from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
+from pipelines.dropping import used_elsewhere
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
-from pipelines.notes import plan_notes
+from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
-from pipelines.planning import Options, Plan, make_plan
-from pipelines.progress import Reporter, StageProgress
-from pipelines.running import (
-    Runner,
-    consolidate,
-    finish,
-    make_whole,
-    next_fit,
-    refuse_unschedulable,
-    run_plan,
-)
+from pipelines.planning import Options, make_plan
+from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
+from pipelines.working import Work
+from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.labeling.accuracy import read_accuracy
 
@@ -49,11 +43,15 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     runner = make_runner(args, config)
     plan = make_plan(graph, options, record=True)
     refuse_unschedulable(plan, _here(args))
-    record = RunRecord(graph.store, config)
+    record = RunRecord(graph.store, config, [bound.artifact.root.name for bound in graph.chain])
     state, code = "failed", 1
     try:
         output.say(f"run {record.id} on {graph.store}")
-        plan = _work(plan, options, runner, output, record)
+        if warning := naming_warning(config):
+            output.error(warning)
+        if used_elsewhere(graph, record.id):  # it may have dropped something before it saw this run's record
+            plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
+        Work(graph, options, runner, output, record).do(plan)
         facts = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
         totals = finish(graph, runner, complete=args.limit is None, facts=facts)
         code = _verdict(totals, args, output)
@@ -65,41 +63,6 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         raise
     finally:
         record.close(state, code)
-
-
-def _work(plan: Plan, options: Options, runner: Runner, output: Output, record: RunRecord) -> Plan:
-    """Map stages up to a training that is due, the training, and so on; then the rest in one stream."""
-    graph = plan.graph
-    if not plan.pending:
-        output.say("nothing to do: everything is cached")
-        return plan
-    done: dict[str, StageProgress] = {}
-    while (fit := next_fit(graph)) is not None:
-        _stream(plan, runner, output, record, done, fit.after)
-        consolidate(graph, fit.after, complete=False)
-        output.say(f"training {fit.stage.name} in {fit.folder}")
-        with record.timed(fit.stage.kind):
-            make_whole(fit, graph, runner, {})
-        # what the first plan knew about retries is recorded by now
-        plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
-    _stream(plan, runner, output, record, done)
-    return plan
-
-
-def _stream(
-    plan: Plan,
-    runner: Runner,
-    output: Output,
-    record: RunRecord,
-    done: dict[str, StageProgress],
-    levels: int | None = None,
-) -> None:
-    """Run the first ``levels`` map stages, and count what they do in ``done``."""
-    for stage in plan.chain:
-        progress = done.setdefault(stage.kind, StageProgress(stage.kind, 0))
-        progress.total = None if stage.todo is None else progress.finished + stage.todo
-    with Reporter(output.errors, list(done.values()), record.update, quiet=output.as_json) as reporter:
-        run_plan(plan, runner, reporter, record.id, levels)
 
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:
@@ -126,6 +89,9 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
+        made = whole.current(item.folder)
+        if made is not None and (told := item.stage.told(made[0])):
+            output.say(f"  {told}")
     output.metrics(artifacts)
     accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}
     output.accuracy(accuracy)

@@ -67,11 +67,13 @@ def _shards(table: pa.Table, video: str) -> set[str]:
 def _entry(artifact: Artifact, row: dict[str, Any], current: bool) -> dict[str, Any]:
     footer = manifest.read_footer(artifact.manifest(row["shard"]))
     outcome = next(o for o in footer.outcomes if o["video"] == row["video"])
-    where = {"shard": str(artifact.shard(row["shard"]))}
+    where: dict[str, Any] = {"shard": str(artifact.shard(row["shard"]))}
     if outcome["status"] == "done" and artifact.suffix == ".tar":
         members = manifest.read_rows(artifact, row["shard"])
         mine = members.filter(pc.equal(members["video"], row["video"]))
         where |= {"offset": pc.min(mine["offset"]).as_py(), "members": mine.num_rows}
+    if artifact.dropped_mark(row["shard"]).exists():
+        where["dropped"] = True
     return {**outcome, **where, "superseded": not current and row["status"] != "unchanged"}
 
 
@@ -83,4 +85,5 @@ def _line(kind: str, entry: dict[str, Any]) -> str:
         text += f": {entry['reason']}"
     text += "".join(f", {key} {value}" for key, value in entry.get("info", {}).items())
     text += f", in {entry['shard']}" + (f" at byte {entry['offset']:,}" if "offset" in entry else "")
+    text += " [dropped after use]" if entry.get("dropped") else ""
     return text + (" [superseded]" if entry["superseded"] else "")

@@ -40,6 +40,16 @@ class BoundWhole:
         """Whether it is a training, which map stages may wait for."""
         return isinstance(self.stage, FitStage)
 
+    @property
+    def streams(self) -> bool:
+        """Whether it has to wait for the map stages before it."""
+        return not isinstance(self.stage, FitStage) or self.stage.reads_data
+
+    @property
+    def sample(self) -> int:
+        """How many videos of the corpus it learns from; 0: all."""
+        return self.stage.sample if isinstance(self.stage, FitStage) else 0
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -103,6 +113,7 @@ class _Binder:
             threads=run.threads,
             limits=Limits(run.timeout_s, run.memory_mb, run.attempts, run.recycle_videos),
             checkpoint_s=run.checkpoint_s,
+            decoders=run.decoders,
         )
         given = given_model(config)
         if given is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from cluster.resources import cpus
+from configs.schema import Config
+from pipelines.builders import stage_names
 from pipelines.output import human_bytes
 from pipelines.planning import Plan
 
@@ -27,6 +29,8 @@ def plan_notes(plan: Plan, args: argparse.Namespace) -> list[str]:
     notes.append(
         f"runner: {args.runner}, {workers} workers of {config.run.threads} threads, {cpus()} CPUs here"
     )
+    if warning := naming_warning(config):
+        notes.append(warning)
     unknown = [stage.kind for stage in plan.stages if stage.todo is None]
     if unknown and plan.pending:
         notes.append(f"{', '.join(unknown)}: size known once the stage before has run")
@@ -45,3 +49,9 @@ def sampling_note(plan: Plan) -> str:
         if config.data.kind in ("frames", "davis") and config.data.fps is None:
             rule += "; image folders have no clock: every frame, unless data.fps gives them one"
     return f"sampling: {rule}; segments of data.segment_frames={config.data.segment_frames} frames"
+
+
+def naming_warning(config: Config) -> str | None:
+    """What must be told about the weights that name tubes; None where nothing must, or no tubes are named."""
+    stages = stage_names(config)
+    return config.label.warning() if "embeddings" in stages and "clip" not in stages else None

@@ -104,7 +104,8 @@ class Output:
             self.say(
                 f"{kind}: {total.done:,} done, {total.rejected:,} rejected, {total.skipped:,} skipped"
                 + (f", {total.frames:,} frames" if kind != "catalog" else "")
-                + f", {human_bytes(total.bytes)} in {total.shards:,} shards"
+                + f", {human_bytes(total.bytes)} in {total.shards - total.dropped:,} shards"
+                + (f" ({total.dropped:,} dropped after use)" if total.dropped else "")
             )
             self.say(f"  {folders[kind]}")
 

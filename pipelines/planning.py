@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from cluster.chain import Task, tasks_below
 from cluster.resources import free_bytes
+from pipelines.dropping import TRANSIENT, behind, needed_again, transient_level
 from pipelines.graph import BoundWhole, Graph, describe_stage
 from pipelines.reasons import new_artifact_reason
 from stages.artifacts import atomic, shardplan, whole
@@ -118,6 +119,10 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
         tasks += more
     for bound in wholes:
         stages.append(_plan_whole(bound, stages))
+    needed = needed_again(graph, ledgers, tasks)
+    if needed:
+        _plan_again(graph, ledgers, needed, stages)
+        tasks = behind(graph.chain, tasks, needed)
     return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
 
 
@@ -229,6 +234,21 @@ def _plan_below(
     return plan, tasks
 
 
+def _plan_again(
+    graph: Graph, ledgers: Sequence[Ledger], needed: set[str], stages: Sequence[StagePlan]
+) -> None:
+    """Add the ``needed`` shards that were dropped after use to the plan of the stage that makes them."""
+    plan = next(stage for stage in stages if stage.kind == TRANSIENT)
+    ledger = ledgers[transient_level(graph.chain) or 0]
+    done = ledger.with_status("done")
+    rows = done.filter(pc.is_in(done["shard"].cast(pa.string()), pa.array(sorted(needed))))
+    plan.reasons.append(f"{rows.num_rows} videos whose {TRANSIENT} were dropped")
+    if plan.todo is not None:
+        plan.todo += rows.num_rows
+        plan.frames = (plan.frames or 0) + (pc.sum(rows["frames"]).as_py() or 0)
+        plan.bytes = (plan.bytes or 0) + sum(ledger.shards[shard] for shard in needed)
+
+
 def _why(tasks: Sequence[Task]) -> Counter[str]:
     reasons: Counter[str] = Counter()
     for task in tasks:
@@ -306,12 +326,13 @@ def _plan_whole(bound: BoundWhole, before: Sequence[StagePlan]) -> StagePlan:
     waiting = any(stage.todo != 0 for stage in before)
     changed = waiting or (found is not None and found[1] != whole.input_state(bound.inputs, bound.wholes))
     if found is None:
-        plan.todo, plan.reasons = 1, ["not made yet"]
+        plan.todo = 1
+        plan.reasons = ["not made yet" + (f"; on a sample of {bound.sample} videos" if bound.sample else "")]
     elif changed and not bound.fit:
         plan.todo, plan.reasons = 1, ["its inputs have changed" if not waiting else "its inputs will change"]
     else:
         plan.cached = 1
-        if changed:
+        if changed and bound.streams:
             plan.reasons = ["trained on fewer videos; kept (another train.seed trains anew)"]
     return plan
 

@@ -32,6 +32,8 @@ class StageProgress:
     shards: int = 0
     seconds: float = 0.0
     """Spent by all workers together."""
+    cpu: float = 0.0
+    """CPU seconds of all workers and their decoders together."""
 
     @property
     def finished(self) -> int:
@@ -104,7 +106,8 @@ class Reporter:
         stage.bytes += receipt.bytes
         stage.shards += 1
         stage.seconds += receipt.seconds
-        if receipt.level + 1 < len(self._stages):
+        stage.cpu += receipt.cpu
+        if not receipt.again and receipt.level + 1 < len(self._stages):
             self._announce(self._stages[receipt.level + 1], receipt)
         self._on_change({s.kind: vars(s) for s in self._stages})
         self._show()

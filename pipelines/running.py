@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +12,11 @@ from cluster.chain import Chain, Receipt, Task
 from cluster.resources import ResourcesError, has_gpu
 from configs.compose import to_dict
 from configs.models import SECTIONS
+from pipelines.dropping import Dropper
 from pipelines.graph import BoundWhole, Graph
 from pipelines.planning import Plan, success_text
 from pipelines.progress import Reporter
-from stages.artifacts import atomic, whole
+from stages.artifacts import atomic, lineage, whole
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.ledger import Ledger, Totals
@@ -37,31 +38,65 @@ class Runner(Protocol):
         """Run a fit stage into ``folder``."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a plan's tasks.
+
+    Attributes:
+        levels: only the first so many map stages; None for all.
+        roots: only what descends from these shards of the first stage; None for all.
+    """
+
+    levels: int | None = None
+    roots: Collection[str] | None = None
+
+    def of(self, tasks: Sequence[Task], levels: int) -> list[Task]:
+        """Those of ``tasks`` and of what waits for them that are in it and in the first ``levels`` stages."""
+        return [
+            replace(task, then=self.of(task.then, levels))
+            for task in tasks
+            if task.level < levels and (self.roots is None or lineage.root(task.shard) in self.roots)
+        ]
+
+
 class RunFailedError(RuntimeError):
     """A worker met something that is neither a video's fault nor the user's: a bug."""
 
 
-def run_plan(plan: Plan, runner: Runner, reporter: Reporter, run_id: str, levels: int | None = None) -> None:
+def run_plan(
+    plan: Plan,
+    runner: Runner,
+    reporter: Reporter,
+    run_id: str,
+    part: Part | None = None,
+    dropper: Dropper | None = None,
+) -> None:
     """Run what the plan holds; a third run in a row starts nothing.
 
     Args:
-        levels: only the first so many map stages; default: all.
+        part: only this part of it; default: all.
+        dropper: removes what nothing will read again.
 
     Raises:
         StoreError, SettingsError, DamagedError, RepairRefusedError: as reported by a worker.
         RunFailedError: if a worker met a bug; the message holds its traceback.
     """
-    chain = plan.graph.chain[:levels]
-    tasks = [task for task in plan.tasks if task.level < len(chain)]
+    part = part or Part()
+    chain = plan.graph.chain[: part.levels]
+    tasks = part.of(plan.tasks, len(chain))
     if not tasks:
         return
     for bound in plan.graph.chain:
         bound.artifact.success_json.unlink(missing_ok=True)
+    for level in {task.level for task in tasks if task.replace}:
+        chain[level].artifact.index_path.unlink(missing_ok=True)  # a cache of manifests that will be others
     receipts = runner.run(chain, tasks, run_id)
     try:
         for receipt in receipts:
             raise_error(receipt)
             reporter.take(receipt)
+            if dropper is not None:
+                dropper.take(receipt)
     finally:
         close = getattr(receipts, "close", None)
         if close is not None:

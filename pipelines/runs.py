@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,13 @@ def runs_folder(store: Path) -> Path:
 
 
 class RunRecord:
-    """A run's own record, kept fresh by a thread until it is closed."""
+    """A run's own record, kept fresh by a thread until it is closed.
 
-    def __init__(self, store: Path, config: Config) -> None:
+    Args:
+        works_on: names of the artifacts that it fills or reads: others leave their shards alone meanwhile.
+    """
+
+    def __init__(self, store: Path, config: Config, works_on: Sequence[str] = ()) -> None:
         now = datetime.datetime.now(datetime.UTC)
         self.id = f"{now:%Y%m%d-%H%M%S}-{config.recipe}-{uuid.uuid4().hex[:4]}"
         self.folder = runs_folder(store) / self.id
@@ -50,6 +54,7 @@ class RunRecord:
             "pid": os.getpid(),
             "started": now.isoformat(timespec="seconds"),
             "state": "running",
+            "works_on": list(works_on),
             "stages": {},
         }
         text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
@@ -132,12 +137,15 @@ class RunStatus:
         return self.state == "running"
 
 
+def status_of(path: Path) -> RunStatus | None:
+    """The run whose ``status.json`` is at ``path``; None if it can't be read."""
+    try:
+        return RunStatus(path.parent, json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
 def all_runs(store: Path) -> list[RunStatus]:
     """All recorded runs, oldest first; records that can't be read are left out."""
-    found = []
-    for path in sorted(runs_folder(store).glob("*/status.json")):
-        try:
-            found.append(RunStatus(path.parent, json.loads(path.read_text())))
-        except (OSError, ValueError):
-            continue
-    return found
+    paths = sorted(runs_folder(store).glob("*/status.json"))
+    return [run for run in map(status_of, paths) if run is not None]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from cluster.chain import Task, tasks_below
 from cluster.execute import shard_digest
+from pipelines.dropping import Dropper, behind, needed_again
 from pipelines.graph import Graph
 from pipelines.output import Output
+from pipelines.remaking import task_again
 from pipelines.running import finish, raise_error
-from stages.artifacts import manifest, shardplan
+from stages.artifacts import manifest
 from stages.artifacts.layout import Artifact
+from stages.artifacts.ledger import Ledger
 from stages.features.store.check import damaged_members
 
 
@@ -62,15 +64,17 @@ def _say(graph: Graph, damage: Damage, output: Output) -> None:
 def _check(graph: Graph) -> tuple[list[Damage], int]:
     found, checked = [], 0
     for level, bound in enumerate(graph.chain):
+        dropped = bound.artifact.dropped()
         for shard in bound.artifact.committed():
             checked += 1
-            damage = _check_shard(level, bound.artifact, shard)
+            damage = _check_shard(level, bound.artifact, shard, shard in dropped)
             if damage is not None:
                 found.append(damage)
     return found, checked
 
 
-def _check_shard(level: int, artifact: Artifact, shard: str) -> Damage | None:
+def _check_shard(level: int, artifact: Artifact, shard: str, dropped: bool) -> Damage | None:
+    """What is wrong with a shard; of one that was dropped after use only manifest and rejects are there."""
     try:
         footer = manifest.read_footer(artifact.manifest(shard))
         rows = manifest.read_rows(artifact, shard)
@@ -78,10 +82,10 @@ def _check_shard(level: int, artifact: Artifact, shard: str) -> Damage | None:
         return Damage(level, shard, f"its manifest is damaged: {artifact.manifest(shard)}")
     path = artifact.shard(shard)
     try:
-        size = path.stat().st_size
+        size = footer.bytes if dropped else path.stat().st_size
     except FileNotFoundError:
         return Damage(level, shard, "the file is missing", tuple(o["video"] for o in footer.outcomes))
-    if size == footer.bytes and shard_digest(path) == footer.sha256:
+    if dropped or (size == footer.bytes and shard_digest(path) == footer.sha256):
         if manifest.rejects_match(artifact.rejects(shard), footer.outcomes):
             return None
         return Damage(level, shard, f"its list of rejects is damaged: {artifact.rejects(shard)}")
@@ -97,40 +101,21 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
     runner = make_runner(args, graph.config)
     repaired = []
     for level in range(len(graph.chain)):
-        tasks = [_task(graph, damage) for damage in found if damage.level == level]
+        tasks = [task_again(graph.chain, level, damage.shard) for damage in found if damage.level == level]
         if not tasks:
             continue
+        ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
+        tasks = behind(graph.chain, tasks, needed_again(graph, ledgers, tasks))
         for receipt in runner.run(graph.chain[: level + 1], tasks, "repair"):
             if receipt.error_kind == "repair":  # the others may still be saved
                 output.error(f"error: {receipt.error}")
                 continue
             raise_error(receipt)
+            if receipt.level < level:  # dropped after use, and needed for the repair
+                continue
             repaired.append(str(graph.chain[level].artifact.shard(receipt.shard)))
             output.say(f"repaired: {repaired[-1]}")
         graph.chain[level].artifact.index_path.unlink(missing_ok=True)
     finish(graph, runner, complete=False)
+    Dropper(graph, "repair").sweep()
     return repaired
-
-
-def _task(graph: Graph, damage: Damage) -> Task:
-    """The task that made the shard, to be done again."""
-    artifact = _artifact(graph, damage)
-    if damage.level == 0:
-        plan = shardplan.read_plan(artifact).to_pylist()
-        items = [row for row in plan if row.pop("shard") == damage.shard]
-        return Task(0, damage.shard, items=items, replace=True, follow=False)
-    retries = [row for row in shardplan.read_retries(artifact).to_pylist() if row["shard"] == damage.shard]
-    if retries:
-        videos = [row["video"] for row in retries]
-        return Task(
-            damage.level,
-            damage.shard,
-            upstream=retries[0]["upstream"],
-            videos=videos,
-            replace=True,
-            follow=False,
-        )
-    upstream = damage.shard.rsplit("-", 1)[0]
-    tasks = tasks_below(graph.chain, damage.level - 1, upstream, committed=True)
-    task = next(task for task in tasks if task.shard == damage.shard)
-    return Task(**{**vars(task), "replace": True, "follow": False})

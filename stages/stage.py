@@ -75,6 +75,12 @@ class Stage(ABC):
         """What identifies the weights used: a digest, ``random:<seed>``, a pinned tag, or ``""`` for none."""
         return ""
 
+    @property
+    def reads_shards(self) -> tuple[str, ...]:
+        """Kinds of transient artifacts before it (`features`) whose shard files it opens itself: such a shard
+        is dropped after use only when every stage that names its kind here is done with it."""
+        return ()
+
     def fingerprint(self, inputs: Sequence[str] = ()) -> str:
         """SHA-256 (hex) of `identity` and the fingerprints of the ``inputs``, in their order."""
         text = json.dumps([self.identity(), list(inputs)], sort_keys=True, separators=(",", ":"))
@@ -134,6 +140,8 @@ class WorkContext:
     """Folders of the artifacts before the stage, by kind."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a report tells about the run that makes it: recipe, settings, timings, cache hits."""
+    decoders: int = 1
+    """Decoder children of a process that trains on streamed video."""
     checkpoints: Path | None = None
     """Folder for the checkpoints of a training, which outlives a killed run."""
     checkpoint_s: float = 60.0
@@ -234,12 +242,21 @@ class WholeStage(Stage):
             inputs: the folders of the input artifacts, in the order of the recipe; all complete.
         """
 
+    def told(self, folder: Path) -> str:
+        """What is said when a run ends about the files in ``folder`` that `make` wrote; "" for nothing."""
+        return ""
+
 
 class FitStage(WholeStage):
     """A whole artifact in, one model out (safetensors and JSON). Runs on Ray Train, or in this process."""
 
     reads_data: ClassVar[bool] = True
     """Whether it learns from the map stage before it; else the same settings give the same model anywhere."""
+
+    @property
+    def sample(self) -> int:
+        """How many videos of the corpus it learns from; 0: all."""
+        return 0
 
 
 class ReduceStage(WholeStage):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stages.artifacts import atomic, manifest
+from stages.artifacts import atomic, dropping, manifest
 from stages.artifacts.layout import Artifact
 from stages.outcome import Outcome
 from stages.stage import WrittenShard
@@ -25,10 +25,12 @@ def commit(
     """Publish a finished temporary shard.
 
     A shard that is committed already (by another run on the same store, whose bytes are the same) stays as
-    it is, unless ``replace`` asks for a repair, which re-commits shard and manifest together.
+    it is, unless ``replace`` asks for a repair, which re-commits shard and manifest together. A shard
+    that was dropped after use is made anew in the same way, and counts as dropped until all of it is there.
 
     Raises:
-        RepairRefusedError: if a repair would reject a video that had a result.
+        RepairRefusedError: if a repair would reject a video that had a result. A dropped shard has nothing
+            left to lose: a video whose file is gone since then becomes a reject.
         StoreError: if the store can't be written.
     """
     footer = manifest.Footer(
@@ -39,7 +41,8 @@ def commit(
         if not replace:
             written.path.unlink(missing_ok=True)
             return manifest.read_footer(target)
-        _refuse_loss(artifact, shard, footer, written)
+        if not artifact.dropped_mark(shard).exists():
+            _refuse_loss(artifact, shard, footer, written)
     atomic.publish(written.path, artifact.shard(shard))
     rejects = manifest.encode_rejects(footer.outcomes)
     if rejects is not None:
@@ -47,6 +50,8 @@ def commit(
     elif replace:
         artifact.rejects(shard).unlink(missing_ok=True)
     atomic.write_bytes(target, manifest.encode(written.rows, footer))
+    if replace:
+        dropping.keep(artifact, shard)
     return footer
 
 

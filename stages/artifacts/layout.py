@@ -9,6 +9,7 @@
       manifest/<kind>-<shard>.parquet    its presence is the commit
       rejects/<kind>-<shard>.parquet
       attempts/<kind>-<shard>.json       failed decoder children of a shard in progress
+      dropped/<kind>-<shard>   empty: the committed shard was removed after use (`stages.artifacts.dropping`)
       _index.parquet           consolidated from the manifests; can be lost
       _SUCCESS.json            totals, when nothing is pending
 """
@@ -98,6 +99,19 @@ class Artifact:
     def attempts(self, shard: str) -> Path:
         """Failed decoder children of ``shard`` while it is in progress."""
         return self.root / "attempts" / f"{self.kind}-{shard}.json"
+
+    def dropped_mark(self, shard: str) -> Path:
+        """The mark of a committed ``shard`` that was removed after use."""
+        return self.root / "dropped" / f"{self.kind}-{shard}"
+
+    def dropped(self) -> set[str]:
+        """Ids of the shards that were removed after use: one listing."""
+        prefix = f"{self.kind}-"
+        try:
+            names = [path.name for path in (self.root / "dropped").iterdir()]
+        except FileNotFoundError:
+            return set()
+        return {name[len(prefix) :] for name in names if name.startswith(prefix)}
 
     def exists(self) -> bool:
         """Whether the artifact has been started."""

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts import atomic, manifest
 from stages.artifacts.layout import Artifact
+from stages.artifacts.lineage import root
 from stages.catalog.ids import split_video
 
 LEDGER_SCHEMA = pa.schema(
@@ -43,7 +44,8 @@ _RANK = {"rejected": 0, "skipped": 1, "done": 2}
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over the current rows of a ledger; ``bytes`` are those of all committed shard files."""
+    """Counts over the current rows of a ledger; ``bytes`` are those of the committed shard files, without the
+    ``dropped`` ones, which were removed after use."""
 
     done: int
     skipped: int
@@ -52,6 +54,7 @@ class Totals:
     frames: int
     shards: int
     bytes: int
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ class Ledger:
         table: all rows, superseded ones included.
         shards: bytes of every committed shard file by shard id.
         fresh: shards that the index on disk lacks.
+        dropped: shards that were removed after use; their videos count as before.
     """
 
     table: pa.Table
     shards: dict[str, int]
     fresh: int
+    dropped: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, artifact: Artifact) -> Ledger:
@@ -82,7 +87,8 @@ class Ledger:
             shards[footer.shard] = footer.bytes
         rows = [row for footer in footers for row in _rows(footer)]
         fresh = pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)
-        return cls(pa.concat_tables([table, fresh]).unify_dictionaries(), shards, len(missing))
+        rows_of_all = pa.concat_tables([table, fresh]).unify_dictionaries()
+        return cls(rows_of_all, shards, len(missing), frozenset(artifact.dropped() & set(shards)))
 
     def save(self, artifact: Artifact) -> None:
         """Write the index, if it lacks anything."""
@@ -103,7 +109,8 @@ class Ledger:
         if not rows.num_rows:
             return rows
         source = _codes(rows["source"])
-        version = _codes(rows["upstream"])
+        # the segments of one version of a file share a shard of the catalog, and below it may lie in several
+        version = _versions(rows["upstream"])
         latest = np.full(source.max() + 1, -1)
         np.maximum.at(latest, source, version)
         rows = rows.filter(pa.array(version == latest[source]))
@@ -127,7 +134,8 @@ class Ledger:
             superseded=self.table.num_rows - self.current.num_rows - unchanged,
             frames=pc.sum(self.current["frames"]).as_py() or 0,
             shards=len(self.shards),
-            bytes=sum(self.shards.values()),
+            bytes=sum(size for shard, size in self.shards.items() if shard not in self.dropped),
+            dropped=len(self.dropped),
         )
 
     def with_status(self, status: str) -> pa.Table:
@@ -142,6 +150,15 @@ class Ledger:
     def _digests(self) -> dict[str, str]:
         rows = self.with_status("done")
         return dict(zip(rows["source"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+
+
+def _versions(shards: pa.ChunkedArray) -> np.ndarray:
+    """Integers that sort like the shards of the first stage that ``shards`` descend from."""
+    names, codes = np.unique(
+        shards.cast(pa.string()).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
+    )
+    _, ranks = np.unique([root(name) for name in names], return_inverse=True)
+    return np.asarray(ranks[codes])
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -22,16 +22,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from stages.errors import SettingsError
 from stages.stage import canonical
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from stages.features.backbone_spec import BackboneSpec
     from stages.features.store.samplers import Pattern
+    from stages.features.views import ViewsSpec
 
 MaskKind = str
 """``decoder``, ``attention`` or ``cluster``: where in the model a mask comes from."""
@@ -165,9 +168,19 @@ class Method(ABC):
     after_training: ClassVar[frozenset[str]] = frozenset()
     """Options that matter only to `Implementation.segment`: changing one keeps the trained model."""
 
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Options that came later: at their defaults they enter no identity, so that earlier models keep
+    theirs.
+    """
+
     def identity(self, training: bool = False) -> dict[str, Any]:
         """What enters fingerprints; with ``training`` only what decides the trained model."""
-        options = canonical(self)
+        defaults = {f.name: f.default for f in fields(self) if f.name in self.added}
+        options = {
+            name: value
+            for name, value in canonical(self).items()
+            if name not in defaults or getattr(self, name) != defaults[name]
+        }
         if training:
             options = {key: value for key, value in options.items() if key not in self.after_training}
         return {"method": self.name, "version": self.version, "options": options}
@@ -193,6 +206,19 @@ class Method(ABC):
         `stages.features.backbones.online`.
         """
         return False
+
+    def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
+        """Refuse features of ``backbone`` that it can't be trained on.
+
+        Raises:
+            SettingsError: a view is missing; says what to set.
+        """
+        missing = [view for view in self.views if view not in views.names()]
+        if missing:
+            raise SettingsError(
+                f"method {self.name} reads the views {', '.join(missing)}, which the features don't have: "
+                "set the section views accordingly"
+            )
 
     @property
     def mask_kinds(self) -> tuple[MaskKind, ...]:

@@ -25,6 +25,7 @@ class TrainStage(FitStage):
         method: what is trained.
         train: how long.
         backbone: of the features, for methods that run it in training; the features' fingerprint covers it.
+        videos: train on a sample of so many videos (`stages.discovery.sample`); 0: on all.
     """
 
     kind: ClassVar[str] = "model"
@@ -32,6 +33,7 @@ class TrainStage(FitStage):
     method: Method
     train: TrainSpec = field(default_factory=TrainSpec)
     backbone: BackboneSpec | None = None
+    videos: int = 0
 
     @property
     def name(self) -> str:
@@ -42,7 +44,18 @@ class TrainStage(FitStage):
         """As `Stage.identity`, without options of the method that matter only after training."""
         identity = super().identity()
         fields = {"method": self.method.identity(training=True), "train": identity["fields"]["train"]}
+        fields |= {"videos": self.videos} if self.videos else {}
         return {**identity, "fields": fields}
+
+    @property
+    def reads_shards(self) -> tuple[str, ...]:
+        """See `Stage.reads_shards`."""
+        return ("features",)
+
+    @property
+    def sample(self) -> int:
+        """See `FitStage.sample`."""
+        return self.videos
 
     def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`. Several processes may call it together, joined by `torch.distributed`."""

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -21,12 +19,15 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
 from stages.discovery.contract import Batch, FeatureShape
 from stages.discovery.device import resolve_device
+from stages.discovery.sample import sample_of
 from stages.errors import SettingsError
+from stages.features.backbones.table import frames_together
 from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler
 from stages.learning import loop
 from stages.learning.checkpoint import State
 from stages.learning.data import ClipLoader, feature_shape
+from stages.learning.history import write_history
 from stages.learning.models import save_models
 from stages.stage import WorkContext, canonical
 
@@ -53,12 +54,7 @@ class Corpus:
 def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
     """Train all fits and write them into ``folder``; see `TrainStage`."""
     torch.set_num_threads(context.threads)
-    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    if stage.train.batch % world:
-        raise SettingsError(
-            f"train.batch={stage.train.batch} can't be shared by run.train_workers={world}: "
-            "make it a multiple"
-        )
+    loop.check_shared(stage.train)
     corpus = gather(stage, context)
     implementation = stage.method.implement()
     models: dict[str, torch.nn.Module] = {}
@@ -91,12 +87,15 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
 
 
 def _encoder(stage: TrainStage, shape: FeatureShape, device: str) -> Any:
-    """The frozen backbone on a part of a frame's tokens."""
-    from stages.features.backbones.online import kept_encoder
+    """The frozen backbone: on a part of a frame's tokens, or on whole clips if that is how it encodes
+    them.
+    """
+    from stages.features.backbones.online import clip_encoder, kept_encoder
 
     if stage.backbone is None:
         raise SettingsError(f"method {stage.method.name} needs the backbone in training, and none is given")
-    return kept_encoder(stage.backbone, device, (shape.rows, shape.columns), stage.method.facets[0])
+    make = kept_encoder if frames_together(stage.backbone.name) == 1 else clip_encoder
+    return make(stage.backbone, device, (shape.rows, shape.columns), stage.method.facets[0])
 
 
 def gather(stage: TrainStage, context: WorkContext) -> Corpus:
@@ -109,6 +108,8 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
     store = FeatureStore(artifact.root, verify=True)
     excluded = annotated(Path(context.inputs["catalog"])) if stage.train.exclude_annotated else set()
     videos = [video for video in store.videos if video not in excluded]
+    if stage.videos:
+        videos = sample_of(videos, Artifact.at(context.inputs["catalog"]), artifact, stage.videos)
     held_out = [video for video in videos if _drawn(video) < stage.train.hold_out]
     training = [video for video in videos if _drawn(video) >= stage.train.hold_out]
     facet = stage.method.facets[0]
@@ -149,7 +150,8 @@ def _digest(corpus: Corpus) -> str:
 
 
 def _sampler(stage: TrainStage, corpus: Corpus, fit: str, videos: Sequence[str]) -> ClipSampler:
-    return ClipSampler(corpus.store, stage.method.clips(fit), stage.train.seed, videos=videos)
+    view, _ = stage.method.streams[0]
+    return ClipSampler(corpus.store, stage.method.clips(fit), stage.train.seed, videos=videos, view=view)
 
 
 def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen: int) -> ClipLoader:
@@ -180,15 +182,7 @@ def _write(
     folder: Path,
     checkpoints: Path,
 ) -> None:
-    figures: dict[str, Any] = {
-        fit: {
-            "steps": state.step,
-            "seconds": round(state.seconds, 3),
-            "steps_per_second": round(state.step / max(state.seconds, 1e-9), 3),
-            "waiting_for_data": round(state.waited / max(state.seconds, 1e-9), 4),
-        }
-        for fit, state in states.items()
-    }
+    figures = write_history(folder, states, checkpoints)
     more = {
         "train": canonical(stage.train),
         "training": figures,
@@ -197,17 +191,3 @@ def _write(
         "held_out": len(corpus.held_out),
     }
     save_models(folder, stage.method, corpus.shape, models, more)
-    rows = [(fit, *entry) for fit, state in states.items() for entry in state.history]
-    table = pa.table(
-        {
-            "fit": pa.array([row[0] for row in rows], pa.string()),
-            "step": pa.array([row[1] for row in rows], pa.int64()),
-            "name": pa.array([row[2] for row in rows], pa.string()),
-            "value": pa.array(np.array([row[3] for row in rows], np.float64)),
-        }
-    )
-    pq.write_table(table, folder / "history.parquet")
-    for fit in states:
-        logs = checkpoints / fit / "tensorboard"
-        if logs.is_dir():
-            shutil.copytree(logs, folder / "tensorboard" / fit, dirs_exist_ok=True)

@@ -44,6 +44,11 @@ class TubesStage(MapStage):
         fields = {"method": self.method.identity(), "only_annotated": self.only_annotated}
         return {**super().identity(), "fields": fields}
 
+    @property
+    def reads_shards(self) -> tuple[str, ...]:
+        """See `Stage.reads_shards`."""
+        return ("features",)
+
     def open(self, context: WorkContext) -> ShardWorker:
         """The method's models loaded.
 

@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from stages.discovery.contract import Method
 from stages.errors import SettingsError
+from stages.features.backbones.table import frames_together
 
 if TYPE_CHECKING:
     from stages.discovery.contract import Implementation
-    from stages.features.store.samplers import RandomClip
+    from stages.features.backbone_spec import BackboneSpec
+    from stages.features.store.samplers import Pattern
+    from stages.features.views import ViewsSpec
+
+ClipsFrom = Literal["base", "bank", "online"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class VolMethod(Method):
     protocol: ClassVar[str] = "corloc@vol"
     after_training: ClassVar[frozenset[str]] = frozenset({"strict_clips", "link_threshold", "seed", "masks"})
 
+    added: ClassVar[frozenset[str]] = frozenset({"clips_from"})
+
     facet: str = "tokens"
     """Which features are grouped and reconstructed."""
     slots: int = 15
@@ -44,6 +51,12 @@ class VolMethod(Method):
     """Channels of a slot."""
     frames: int = 8
     """Frames of a clip."""
+    clips_from: ClipsFrom = "base"
+    """What training clips are cut from, with a backbone that encodes the frames of a clip together: the bank
+    of clips drawn beforehand (with views.clips; the strides are views.clip_strides then), or online, by the
+    backbone itself in every step (with backbone.facets=[tokens,pixels]), as published. Other backbones:
+    base.
+    """
     joint: bool = True
     """Slots are shared by all frames of a clip; else every frame is grouped and decoded alone."""
     iterations: int = 3
@@ -111,6 +124,49 @@ class VolMethod(Method):
         """See `Method.clip_frames`."""
         return self.frames if self.joint else 1
 
+    def check(self, backbone: BackboneSpec, views: ViewsSpec) -> None:
+        """See `Method.check`: a backbone whose frames depend on each other has its features in runs, of
+        which no other clips can be cut; one whose frames stand alone needs neither bank nor online encoding.
+        """
+        if self.clips_from == "bank" and not views.clips:
+            raise SettingsError("vol.clips_from=bank: the features have no bank of clips; set views.clips=8")
+        super().check(backbone, views)
+        if ":" not in backbone.name:  # what such a class does is known when it is there
+            self._check_clips(backbone.name, frames_together(backbone.name))
+
+    def _check_clips(self, backbone: str, together: int) -> None:
+        if self.clips_from == "base" and together > 1:
+            raise SettingsError(
+                f"vol.clips_from=base: features of {backbone} are those of runs of {together} frames; train "
+                "with --set vol.clips_from=bank --set views.clips=8, or with vol.clips_from=online and "
+                "backbone.facets=[tokens,pixels]"
+            )
+        if self.clips_from != "base" and together == 1:
+            raise SettingsError(
+                f"vol.clips_from={self.clips_from}: backbone {backbone} encodes every frame alone; set "
+                "vol.clips_from=base, or choose a video backbone such as videomae_vitb16"
+            )
+        if self.clips_from != "base" and self.frames != together:
+            raise SettingsError(
+                f"vol.frames={self.frames}: backbone {backbone} encodes clips of {together} frames; set "
+                f"vol.frames={together}"
+            )
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """See `Method.views`."""
+        return ("bank",) if self.clips_from == "bank" else ("base",)
+
+    @property
+    def streams(self) -> tuple[tuple[str, str], ...]:
+        """See `Method.streams`."""
+        return ((self.views[0], "pixels" if self.wants_encoder else self.facet),)
+
+    @property
+    def wants_encoder(self) -> bool:
+        """See `Method.wants_encoder`."""
+        return self.clips_from == "online"
+
     def fits(self) -> tuple[str, ...]:
         """One training."""
         return ("vol",)
@@ -118,12 +174,14 @@ class VolMethod(Method):
     @property
     def facets(self) -> tuple[str, ...]:
         """See `Method.facets`."""
-        return (self.facet,)
+        return (self.facet, "pixels") if self.wants_encoder else (self.facet,)
 
-    def clips(self, fit: str) -> RandomClip:
+    def clips(self, fit: str) -> Pattern:
         """Random clips of random strides."""
-        from stages.features.store.samplers import RandomClip
+        from stages.features.store.samplers import BankClip, RandomClip
 
+        if self.clips_from == "bank":
+            return BankClip(self.frames, self.clips_per_video)
         return RandomClip(self.frames, self.strides, self.clips_per_video, repeat_last=True)
 
     def implement(self) -> Implementation:

@@ -17,6 +17,7 @@ from stages.discovery.clips import Grouped
 from stages.discovery.contract import Batch, FeatureShape, Progress
 from stages.discovery.vol import VolMethod
 from stages.errors import SettingsError
+from stages.features.backbones.online import ClipEncoder
 
 
 class VolModel(nn.Module):
@@ -30,6 +31,7 @@ class VolModel(nn.Module):
     def __init__(self, method: VolMethod, shape: FeatureShape) -> None:
         super().__init__()
         self.method, self.shape = method, shape
+        self.encoder: ClipEncoder | None = None
         self.frames = method.frames if method.joint else 1
         width = method.slot_width
         self.centring = Centring(shape.width) if method.centre_features else None
@@ -53,12 +55,25 @@ class VolModel(nn.Module):
 
     def training_step(self, batch: Batch, progress: Progress, draws: torch.Generator) -> dict[str, Tensor]:
         """The reconstruction loss: mean squared error over batch, tokens and channels (sheet 1.3)."""
-        tokens = batch.features["base", self.method.facet]
+        tokens = self._tokens(batch)
         if self.centring is not None:
             self.centring.learn(tokens, batch.available)
         tokens = clips_of(tokens, self.frames)
         found = self(tokens, (batch.shape.rows, batch.shape.columns), draws=draws)
         return losses(found, self._centred(tokens)[..., : self.target_width])
+
+    def _tokens(self, batch: Batch) -> Tensor:
+        """The features of the batch's clips, (B, T, N, D): as stored, or encoded now.
+
+        Raises:
+            SettingsError: they are to be encoded, and no encoder is there.
+        """
+        (stream,) = self.method.streams
+        if not self.method.wants_encoder:
+            return batch.features[stream]
+        if self.encoder is None:
+            raise SettingsError("vol.clips_from=online needs the backbone in training, and none is given")
+        return self.encoder(batch.features[stream])
 
     def after_step(self, progress: Progress) -> None:
         """Nothing: there is no teacher."""

@@ -61,6 +61,11 @@ class ScoresStage(MapStage):
         fields = {"spec": identity["fields"]["spec"], "baselines": [b.identity() for b in self.baselines]}
         return {**identity, "fields": fields}
 
+    @property
+    def reads_shards(self) -> tuple[str, ...]:
+        """Features, where there are trivial rows to compute from them."""
+        return ("features",) if self.baselines else ()
+
     def open(self, context: WorkContext) -> ShardWorker:
         """See `MapStage.open`."""
         from stages.evaluation.scores_worker import ScoresWorker

@@ -232,6 +232,8 @@ class ScoresWorker:
         video = item["video"]
         for kind in tubes.kinds(video):
             yield Stored(kind, tubes, video)
+        if not self._stage.baselines:  # then features may be gone (`ScoresStage.reads_shards`)
+            return
         shard = lineage.at(item[UPSTREAM_SHARD], _FEATURES)
         features = shard_features(self._context.inputs["features"], shard)
         cached = CachedVideo(features, video, tuple(item["grid"]))

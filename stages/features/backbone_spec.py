@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+from stages.artifacts import whole
 from stages.errors import SettingsError
 from stages.features.backbones.table import (
     CLIP,
@@ -19,6 +20,7 @@ from stages.features.backbones.table import (
     PIXELS,
     RESNET_STAGES,
     VECTORS,
+    VIDEO_FACETS,
     VIT_FACETS,
     KnownModel,
     known_model,
@@ -38,14 +40,15 @@ class BackboneSpec:
 
     Attributes:
         name: a name of the table (`table.KNOWN`, listed below), any timm name, or ``package.module:Class``.
-        weights: ``hub`` (the released ones), ``random`` (drawn from ``seed``), or the path of a .safetensors
-            or .pth file.
+        weights: ``hub`` (the released ones), ``random`` (drawn from ``seed``), the path of a .safetensors
+            or .pth file, or the artifact folder of a pre-training (recipe pretrain_videomae).
         revision: branch, tag or commit of the hub repository of a timm name outside of the table.
         seed: of random weights.
         facets: what is stored. ViT: ``tokens`` (patch outputs of block ``layer``), ``cls`` (its class
             token), ``keys`` and ``queries`` of the last attention (patches only, heads concatenated),
             ``pixels`` (the resized frame itself, 3 bytes per pixel, for methods that run the ViT online).
-            CNN: ``tokens``. patchstats: ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
+            CNN: ``tokens``. Video transformer: ``tokens`` (of its last block) and ``pixels``. patchstats:
+            ``tokens`` or its parts ``rgb``, ``position``, ``texture``, ``flow``.
             clip: ``penultimate`` and ``penultimate_cls`` (patches and class token after the last block but
             one), ``embedding`` (of the image).
         layer: block of a ViT whose output ``tokens`` and ``cls`` are: 0-based, negative from the end.
@@ -57,7 +60,7 @@ class BackboneSpec:
             ``none`` leaves them in [0, 1], ``auto`` is what the model was trained with.
         precision: ``fp32``; ``bf16`` or ``fp16`` under autocast (fp16 on a GPU only). Stored is always fp16.
         batch: frames per forward pass (batch shape changes the last bits). The tail of a video is split into
-            powers of two.
+            powers of two. Video transformers: a multiple of the frames that they encode together.
         compile: run through ``torch.compile`` (changes the last bits too).
     """
 
@@ -107,6 +110,8 @@ class BackboneSpec:
             changes |= {"layer": -1, "norm": "before", "stage": self.stage % known.depth}
             bound = RESNET_STAGES[self.stage][1] > (self.stride or known.patch)
             changes["stride"] = self.stride if bound else None
+        elif known.family == "video":
+            changes |= {"layer": -1, "norm": "before", "stage": -1, "stride": None}
         else:
             patch = self.stride or known.patch
             return BackboneSpec(facets=changes["facets"], stride=patch, statistics="none", batch=self.batch)
@@ -135,9 +140,15 @@ class BackboneSpec:
             return ""
         if self.weights == "random":
             return f"random:{self.seed}"
+        if self.weights == "hub" and known is not None and not known.url:
+            raise SettingsError(
+                f"backbone {known.name} has no released weights to fetch: pre-train it with the recipe "
+                "pretrain_videomae and give the folder that it prints with --set backbone.weights=FOLDER, or "
+                "give a checkpoint's file, or random"
+            )
         if self.weights == "hub":
             return f"hub:{known.url}" if known else f"hub:timm/{self.name}@{self.revision}"
-        return "sha256:" + file_digest(self.weights)
+        return "sha256:" + file_digest(str(weights_file(self.weights)))
 
 
 @dataclass(frozen=True)
@@ -220,7 +231,12 @@ def _cnn_stride(spec: BackboneSpec, known: KnownModel) -> int:
 
 def _check_facets(spec: BackboneSpec) -> None:
     known = known_model(spec.name)
-    families = {"vit": VIT_FACETS, "cnn": CNN_FACETS, "patchstats": tuple(PATCHSTATS_WIDTHS)}
+    families = {
+        "vit": VIT_FACETS,
+        "cnn": CNN_FACETS,
+        "video": VIDEO_FACETS,
+        "patchstats": tuple(PATCHSTATS_WIDTHS),
+    }
     possible = families[known.family] if known else CLIP_FACETS if spec.name == CLIP else VIT_FACETS
     wrong = [facet for facet in spec.facets if facet not in possible]
     if (wrong and ":" not in spec.name) or not spec.facets:
@@ -242,6 +258,11 @@ def _check_model(spec: BackboneSpec, known: KnownModel | None) -> None:
         )
     if known.family == "cnn" and spec.stride not in (None, 8, 16, 32):
         raise SettingsError(f"backbone.stride={spec.stride}: {spec.name} can have 8, 16 or 32")
+    if spec.batch % known.frames:
+        raise SettingsError(
+            f"backbone.batch={spec.batch}: {spec.name} encodes {known.frames} frames together; give a "
+            "multiple"
+        )
     if known.family == "patchstats":
         if spec.stride is not None and (spec.stride < 4 or spec.stride % 2):
             raise SettingsError(
@@ -251,6 +272,25 @@ def _check_model(spec: BackboneSpec, known: KnownModel | None) -> None:
             raise SettingsError(
                 "backbone.batch=1: patchstats compares neighbouring frames and needs 2 or more"
             )
+
+
+def weights_file(text: str) -> Path:
+    """The file that ``backbone.weights`` names: itself, or the one in the artifact folder of a pre-training.
+
+    Raises:
+        SettingsError: a folder without weights, such as that of a training that has not ended.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        return path
+    found = whole.current(path)
+    files = sorted((found[0] if found else path).glob("*.safetensors"))
+    if len(files) != 1:
+        raise SettingsError(
+            f"backbone.weights={text} is a folder with {len(files)} weights files, not one: give the "
+            "artifact folder that a finished pretrain_videomae printed, or a file"
+        )
+    return files[0]
 
 
 def file_digest(path: str) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from stages.decode.spec import DecodeSpec, Geometry, expected_frames
+from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec, check_masked, describe, fallback_size
-from stages.features.backbones.table import PATCH_FACETS, PIXELS
+from stages.features.backbones.table import PATCH_FACETS, PIXELS, frames_together
 from stages.features.views import KEPT, ViewsSpec
 from stages.stage import MapStage, Row, ShardWorker, ShardWriter, WorkContext, canonical
 
@@ -36,7 +37,8 @@ class FeaturesStage(MapStage):
         encoding: ``fp16``, or ``int8`` with a scale per channel; pixels and positions are stored exactly.
 
     Raises:
-        SettingsError: masked views of a backbone that can't leave out patches.
+        SettingsError: masked views of a backbone that can't leave out patches, or a bank of clips of one
+            whose frames stand alone.
     """
 
     kind: ClassVar[str] = "features"
@@ -51,6 +53,8 @@ class FeaturesStage(MapStage):
     def __post_init__(self) -> None:
         if self.views.masked:
             check_masked(self.backbone)
+        if self.views.clips and ":" not in self.backbone.name and frames_together(self.backbone.name) == 1:
+            raise frames_stand_alone(self.backbone.name)
 
     @property
     def name(self) -> str:
@@ -99,7 +103,7 @@ class FeaturesStage(MapStage):
     def estimate(self, row: Row) -> tuple[int, int]:
         """``(frames, bytes)`` for a catalog row; a guess where the model is not in the table."""
         frames = expected_frames(row["frames"], row["fps"], self.decode)
-        return frames, frames * self.bytes_per_frame(*upright(row))
+        return frames, frames * self.bytes_per_frame(*upright(row)) + self._bank_bytes(*upright(row))
 
     def size_known(self) -> bool:
         """Whether the model is in the table."""
@@ -121,6 +125,12 @@ class FeaturesStage(MapStage):
             parts += self._member_bytes(KEPT, (kept, 1))
         return whole * len(self.views.whole()) + parts * self.views.masked
 
+    def _bank_bytes(self, height: int, width: int) -> int:
+        """Bytes of one video's bank of clips."""
+        shapes = self._shapes(*self.frame_geometry().resolve(height, width))
+        frame = sum(self._member_bytes(facet, shape) for facet, shape in shapes.items() if facet != PIXELS)
+        return self.views.clips * frames_together(self.backbone.name) * frame
+
     def _shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
         """Facets of one frame of that size with their shapes, the width of unknown models being a guess."""
         known = describe(self.backbone.resolved())
@@ -137,6 +147,14 @@ class FeaturesStage(MapStage):
         if self.encoding == "int8" and len(shape) > 1 and facet != KEPT:
             return _tar_member(values) + _tar_member(4 * shape[-1])
         return _tar_member(2 * values)
+
+
+def frames_stand_alone(backbone: str) -> SettingsError:
+    """What is wrong with a bank of clips of such a backbone."""
+    return SettingsError(
+        f"views.clips: backbone {backbone} encodes every frame alone, so that clips of any kind can be read "
+        "from its features; set views.clips=0"
+    )
 
 
 def upright(row: Row) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from stages.errors import SettingsError
+from stages.features.store.schema import BANK_VIEW as BANK
+from stages.features.store.schema import BASE_VIEW as BASE
 from stages.stage import canonical
 
-BASE = "base"
 FLIP = "flip"
 KEPT = "kept"
 """Facet of a masked view that says which patches it has."""
@@ -44,6 +45,10 @@ class ViewsSpec:
         masked_ratio: share of the patches that a masked view leaves out.
         crops: number of views ``crop0``, ``crop1``, ... of a random part of 0.9 to 1.0 of the frame's
             area, resized to the frame's size and flipped half the time (VOL's patch-CLIP).
+        clips: number of clips drawn from every video and stored as view ``bank``, for backbones that encode
+            the frames of a clip together (VOL's training).
+        clip_strides: sampled frames from one frame of such a clip to the next: one of these, drawn for every
+            clip.
     """
 
     flip: bool = False
@@ -52,9 +57,16 @@ class ViewsSpec:
     masked: int = 0
     masked_ratio: float = 0.5
     crops: int = 0
+    clips: int = 0
+    clip_strides: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
-        for name in ("photometric", "masked", "crops"):
+        object.__setattr__(self, "clip_strides", tuple(self.clip_strides))
+        if not self.clip_strides or min(self.clip_strides) < 1:
+            raise SettingsError(
+                f"views.clip_strides={list(self.clip_strides)}: give one or more, each at least 1"
+            )
+        for name in ("photometric", "masked", "crops", "clips"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"views.{name}={getattr(self, name)}: must be 0 or more")
         if not 0 <= self.masked_ratio < 1:
@@ -75,16 +87,16 @@ class ViewsSpec:
 
     def names(self) -> tuple[str, ...]:
         """All views in the order in which they are stored, ``base`` first."""
-        return (*self.whole(), *self.parts())
+        return (*self.whole(), *self.parts(), *((BANK,) if self.clips else ()))
 
     def identity(self) -> dict[str, Any]:
-        """The fields that change a result: without masked views or crops, none that is about them.
+        """The fields that change a result: without masked views, crops or a bank of clips, none about them.
 
         So features made before there were such views keep their fingerprint.
         """
-        fields: dict[str, Any] = canonical(self)
-        unused = ("" if self.masked else "masked", "" if self.crops else "crops")
-        return {k: v for k, v in fields.items() if not k.startswith(tuple(filter(None, unused)))}
+        counts = {"masked": self.masked, "crops": self.crops, "clip": self.clips}
+        unused = tuple(word for word, count in counts.items() if not count)
+        return {name: value for name, value in canonical(self).items() if not name.startswith(unused)}
 
     def kept(self, patches: int) -> int:
         """How many of a frame's ``patches`` a masked view keeps: at least one."""

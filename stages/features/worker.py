@@ -12,11 +12,14 @@ from stages.catalog.content import refuse_changed
 from stages.catalog.ids import path_of
 from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.frames import FrameChunk
-from stages.decode.spec import DecodeRequest
+from stages.decode.spec import DecodeRequest, expected_frames
 from stages.errors import SettingsError
-from stages.features.backbones.base import FeatureOverflowError, MaskingBackbone, build
+from stages.features.backbones.base import FeatureOverflowError, MaskingBackbone, build, frames_of
+from stages.features.backbones.table import PIXELS
+from stages.features.bank import ClipGatherer, drawn_clips
+from stages.features.stage import frames_stand_alone
 from stages.features.store.writer import FeatureShardWriter
-from stages.features.views import KEPT, kept_patches, see
+from stages.features.views import BANK, KEPT, kept_patches, see
 from stages.outcome import Done, MediaError, Outcome, Rejected, Skipped
 from stages.stage import Attempts, Row, WorkContext
 
@@ -46,6 +49,14 @@ class FeaturesWorker:
                 f"views.masked: backbone {stage.backbone.name} can't leave out patches; choose a ViT such as "
                 "dino_vits16, or views.masked=0"
             )
+        self._together = frames_of(self._backbone)
+        if stage.backbone.batch % self._together:
+            raise SettingsError(
+                f"backbone.batch={stage.backbone.batch}: {stage.backbone.name} encodes {self._together} "
+                "frames together; give a multiple"
+            )
+        if stage.views.clips and self._together == 1:
+            raise frames_stand_alone(stage.backbone.name)
         self._client = DecoderClient(context.limits)
 
     def process(
@@ -61,7 +72,7 @@ class FeaturesWorker:
         videos = self._client.decode(requests, attempts)
         for item in items:
             error = changed.get(item["video"])
-            yield Rejected.of(item["video"], error) if error else self._outcome(next(videos), writer)
+            yield Rejected.of(item["video"], error) if error else self._outcome(next(videos), item, writer)
 
     def close(self) -> None:
         """End the decoder child."""
@@ -89,18 +100,25 @@ class FeaturesWorker:
             chunk=self._stage.backbone.batch,
         )
 
-    def _outcome(self, video: DecodedVideo, writer: FeatureShardWriter) -> Outcome:
+    def _outcome(self, video: DecodedVideo, item: Row, writer: FeatureShardWriter) -> Outcome:
         frames, size = 0, (0, 0)
         previous: dict[str, np.ndarray] = {}
+        count = expected_frames(item["frames"] or 0, item["fps"], self._stage.decode)
+        bank = ClipGatherer(drawn_clips(video.key, count, self._together, self._stage.views))
         try:
-            for batch in batches(video, self._stage.backbone.batch):
+            for batch in batches(video, self._stage.backbone.batch, self._together):
                 self._add(video.key, batch, previous, writer)
+                bank.see(batch)
                 frames, size = frames + len(batch.index), batch.rgb.shape[1:3]
         except MediaError as error:
             return Rejected.of(video.key, error)
         info: dict[str, Any] = dict(video.info)
         if frames == 0:
             return Skipped(video.key, NO_FRAMES, info)
+        for clips in bank.chunks(self._stage.backbone.batch // self._together):
+            facets = self._extract(video.key, clips, clips.rgb, None)
+            facets.pop(PIXELS, None)  # the base view has those
+            _write(writer, video.key, clips, facets, BANK)
         info |= {"frames": frames, "size": list(size), "grid": list(self._backbone.grid(*size))}
         if self._stage.backbone.weights == "hub" and self._backbone.weights_digest:
             info["weights"] = f"sha256:{self._backbone.weights_digest}"
@@ -155,10 +173,14 @@ def _write(
             writer.add(video, frame, pts, facet, values[i], view)
 
 
-def batches(chunks: Iterable[FrameChunk], size: int) -> Iterator[FrameChunk]:
+def batches(chunks: Iterable[FrameChunk], size: int, together: int = 1) -> Iterator[FrameChunk]:
     """Frames regrouped into batches of ``size``, the tail into falling powers of two.
 
     How the frames came in chunks leaves no trace, and a model meets few shapes: ``size`` and powers of two.
+
+    Args:
+        together: frames that are never parted, counted from the first one; it divides ``size``, and the
+            powers are of as many frames. What is left over in the end comes alone.
     """
     kept: FrameChunk | None = None
     for chunk in chunks:
@@ -167,7 +189,8 @@ def batches(chunks: Iterable[FrameChunk], size: int) -> Iterator[FrameChunk]:
             yield _part(kept, 0, size)
             kept = _part(kept, size, len(kept.index))
     while kept is not None and (left := len(kept.index)):
-        largest = 1 << (left.bit_length() - 1)
+        runs = -(-left // together)
+        largest = min(together << (runs.bit_length() - 1), left)
         yield _part(kept, 0, largest)
         kept = _part(kept, largest, left)
 

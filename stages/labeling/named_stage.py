@@ -20,7 +20,8 @@ class NamedStage(MapStage):
     """Tubes and what CLIP saw of them in, tubes with names out (VOL; methods sheet 1.5, steps 5 to 9).
 
     The first kind of masks, `stages.tubes.table.NAMED`, is the result: tubes after merging, those that no
-    name fits being ``unnamed``. The second is the method's own: every tube as it was, with its own name.
+    name fits being ``unnamed``. The second is the method's published one: every tube as it was, with its own
+    name. Other kinds follow as they were, without names.
 
     Attributes:
         vocabulary: the names.

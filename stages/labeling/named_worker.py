@@ -63,27 +63,23 @@ class NamedWorker:
     def _name(self, item: Row, writer: TubesWriter) -> Outcome:
         video, upstream = item["video"], item[UPSTREAM_SHARD]
         tubes = TubeShard.open(self._inputs["tubes"], lineage.above(upstream))
-        kind = tubes.kinds(video)[0]
+        kind, *others = tubes.kinds(video)
         numbers, sums = embeddings_of(self._inputs["embeddings"], upstream, video)
         pooled = np.array(sums, np.float32).reshape(len(numbers), self._text.shape[1])
         logits = naming.text_logits(torch.from_numpy(pooled), self._text)
         merged, kept = self._merged(item, tubes, numbers, logits)
-        frames = _tube_frames(tubes, video, kind)
-        slots = _slots(tubes, video, kind)
-        again = naming.text_logits(torch.from_numpy(merged.matrix.astype(np.float32) @ pooled), self._text)
+        together = naming.text_logits(torch.from_numpy(merged.matrix.astype(np.float32) @ pooled), self._text)
         groups = [[numbers[i] for i in members] for members in merged.members]
-        results = (
-            (NAMED, *united(frames, slots, groups, tubes.size(video)), self._names(again, groups, kept)),
-            (kind, frames, slots, self._names(logits, [[number] for number in numbers], ())),
-        )
+        frames, slots = _read(tubes, video, kind)
         info: dict[str, Any] = {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)}
-        info["tubes"] = {}
-        for mask, found, vectors, names in results:
-            named = dict(zip(sorted({f.tube for f in found}), names, strict=True))
-            writer.add(
-                video, mask, tubes.size(video), tubes.frames(video), tubes.times(video), found, vectors, named
-            )
-            info["tubes"][mask] = len(named)
+        info["tubes"] = counts = {}
+        whole_tubes, vectors = united(frames, slots, groups, tubes.size(video))
+        named = self._names(together, groups, kept)
+        counts[NAMED] = _add(writer, tubes, video, NAMED, whole_tubes, vectors, named)
+        alone = self._names(logits, [[number] for number in numbers], ())
+        counts[kind] = _add(writer, tubes, video, kind, frames, slots, alone)
+        for other in others:
+            counts[other] = _add(writer, tubes, video, other, *_read(tubes, video, other), None)
         return Done(video, info)
 
     def _merged(
@@ -158,17 +154,32 @@ def _embeddings(folder: str, shard: str) -> Mapping[str, list[Row]]:
     return found
 
 
-def _tube_frames(tubes: TubeShard, video: str, kind: str) -> list[TubeFrame]:
+def _add(
+    writer: TubesWriter,
+    tubes: TubeShard,
+    video: str,
+    mask: str,
+    found: Sequence[TubeFrame],
+    slots: Mapping[int, np.ndarray] | None,
+    names: Sequence[TubeName] | None,
+) -> int:
+    """Add the tubes of one kind of masks; says how many there are."""
+    numbers = sorted({frame.tube for frame in found})
+    named = None if names is None else dict(zip(numbers, names, strict=True))
+    frames, times = tubes.frames(video), tubes.times(video)
+    writer.add(video, mask, tubes.size(video), frames, times, found, slots, named)
+    return len(numbers)
+
+
+def _read(tubes: TubeShard, video: str, kind: str) -> tuple[list[TubeFrame], dict[int, np.ndarray] | None]:
+    """The tubes of one kind of masks frame by frame, and their slot vectors where they have any."""
     places = {frame: place for place, frame in enumerate(tubes.frames(video).tolist())}
     columns = ["tube", "frame", "rle", "box", "area", "score"]
-    return [
+    frames = [
         TubeFrame(row["tube"], places[row["frame"]], row["rle"], tuple(row["box"]), row["area"], row["score"])
         for row in tubes.rows(video, kind).select(columns).to_pylist()
     ]
-
-
-def _slots(tubes: TubeShard, video: str, kind: str) -> dict[int, np.ndarray] | None:
     table = tubes.tubes(video, kind).select(["tube", "slot"])
     if table["slot"].null_count or not table.num_rows:
-        return None
-    return {row["tube"]: np.array(row["slot"], np.float32) for row in table.to_pylist()}
+        return frames, None
+    return frames, {row["tube"]: np.array(row["slot"], np.float32) for row in table.to_pylist()}

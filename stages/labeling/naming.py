@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.labeling.vocabulary import Vocabulary
+from stages.labeling.vocabulary import UNNAMED, Vocabulary
 
 TEMPERATURE = 100.0
 EPSILON = 1e-6
-UNNAMED = "unnamed"
-"""The name of a mask that no target fits."""
 TOP = 5
 
 

@@ -33,8 +33,8 @@ from stages.sprites.shapes import SHAPES
 from stages.sprites.spec import SpritesSpec
 
 BACKGROUND = "scenery"
-"""The word for a crop without an object, and for a whole frame. Not "background": `vocabulary.REST` reads so
-and stands for nothing in particular."""
+"""The word for a crop without an object, and for a whole frame. Not "background", which `vocabulary.REST`
+reads like: that stands for nothing in particular."""
 PAIRS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 """Names of all objects, colour by colour."""
 TEMPLATES = ("{}", "a {}", "a photo of {}", "a photo of a {}")

@@ -17,6 +17,9 @@ from stages.errors import SettingsError
 REST = "__background__"
 """The name at index 0 of every vocabulary: a candidate like the targets, but not one of them (VOL 1.5.6)."""
 
+UNNAMED = "unnamed"
+"""The name of a mask that no target fits."""
+
 _STUFF = """
     banner, blanket, branch, bridge, building, bush, cabinet, cage, cardboard, carpet, ceiling,
     tile ceiling, cloth, clothes, clouds, counter, cupboard, curtain, desk, dirt, door, fence, marble floor,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.discovery.contract import Batch, Progress
 from stages.errors import SettingsError
 from stages.learning import checkpoint
-from stages.learning.data import ClipLoader
 from stages.learning.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -62,6 +61,19 @@ class Place:
         return dist.get_world_size() if dist.is_initialized() else 1
 
 
+class Loader(Protocol):
+    """Endless batches."""
+
+    waited: float
+    """Seconds spent waiting in `next`."""
+
+    def next(self) -> Batch:
+        """The next batch."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
 @dataclass
 class Task:
     """One fit of a method.
@@ -81,7 +93,7 @@ class Task:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: Callable[[int, int], float]
-    loader: Callable[[int], ClipLoader]
+    loader: Callable[[int], Loader]
     clips: int
     identity: str
     validation: Callable[[], Iterator[Batch]] | None = None
@@ -141,6 +153,19 @@ def train(task: Task, spec: TrainSpec, place: Place) -> checkpoint.State:
     finally:
         loader.close()
     return state
+
+
+def check_shared(spec: TrainSpec) -> None:
+    """Refuse batches that the processes of this training can't share.
+
+    Raises:
+        SettingsError: names both settings.
+    """
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    if spec.batch % world:
+        raise SettingsError(
+            f"train.batch={spec.batch} can't be shared by run.train_workers={world}: make it a multiple"
+        )
 
 
 def length(spec: TrainSpec, clips: int) -> tuple[int, int]:

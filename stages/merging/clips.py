@@ -38,8 +38,16 @@ def link_clips(
     """
     alike = (similarity(before[0].astype(np.float64), after[0].astype(np.float64))) / 2
     alike += overlap(before[1], after[1]) / 2
+    return best_pairs(alike, threshold)
+
+
+def best_pairs(alike: np.ndarray, threshold: float) -> np.ndarray:
+    """The row that every column of ``alike`` (n, m) is paired with for the greatest total, int64 (m,).
+
+    Every row is there at most once; -1 for columns that are left over, or whose pair is below ``threshold``.
+    """
     rows, columns = linear_sum_assignment(alike, maximize=True)
-    partner = np.full(len(after[0]), NO_PARTNER, np.int64)
+    partner = np.full(alike.shape[1], NO_PARTNER, np.int64)
     good = alike[rows, columns] >= threshold
     partner[columns[good]] = rows[good]
     return partner

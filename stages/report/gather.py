@@ -17,6 +17,7 @@ from stages.artifacts.ledger import Ledger
 from stages.evaluation.results import read_metrics
 from stages.labeling.accuracy import read_accuracy
 from stages.metrics.all_protocols import help_of
+from stages.report.names import naming
 from stages.report.overlays import overlays
 from stages.report.page.model import Curve, MetricRow, RejectLine, Report, StageLine, VideoLine
 from stages.report.published import published_rows
@@ -68,6 +69,7 @@ def gather(context: WorkContext) -> Report:
         versions=_versions(folders),
         notes=list(_notes(rows, primary)),
         videos=_videos(folders),
+        naming=naming(context),
         words=list(_words(folders)),
     )
 

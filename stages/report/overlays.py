@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.artifacts import whole
-from stages.artifacts.layout import Artifact
-from stages.artifacts.ledger import Ledger
 from stages.catalog.ids import path_of
 from stages.catalog.rows import catalog_rows
 from stages.decode.client import DecoderClient
 from stages.decode.spec import DecodeRequest, DecodeSpec, Geometry
 from stages.outcome import MediaError
+from stages.report.names import tube_lines
 from stages.report.page.model import Overlay
 from stages.stage import MemoryAttempts, WorkContext
 from stages.tubes.reader import TubeStore
+from stages.tubes.table import NAMED
 
 SHOWN = 6
 """Frames per video."""
@@ -30,9 +30,10 @@ HEIGHT = 240
 
 def overlays(context: WorkContext, primary: str) -> list[Overlay]:
     """Pictures of up to three videos; a video that can't be decoded any more is left out."""
-    if "tubes" not in context.inputs:
+    folder = context.inputs.get("named") or context.inputs.get("tubes")
+    if folder is None:
         return []
-    store = TubeStore(Path(context.inputs["tubes"]))
+    store = TubeStore(folder)
     drawn = []
     for video, note, score in _chosen(context, store, primary):
         try:
@@ -43,20 +44,21 @@ def overlays(context: WorkContext, primary: str) -> list[Overlay]:
 
 
 def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[str, str, str]]:
-    """``(video, note, score)`` by the primary protocol of the first kind of masks, or the first three
-    videos.
+    """``(video, note, score)`` by the primary protocol of the first kind of masks that has figures, or the
+    first three videos.
     """
     found = whole.current(Path(context.inputs["metrics"])) if "metrics" in context.inputs else None
     videos = store.videos()
     if found is None:
         return [(video, "", "") for video in videos[:3]]
     table = pq.read_table(found[0] / "per_video.parquet")
-    kinds = store.kinds()
-    mine = pc.and_(pc.equal(table["protocol"], primary), pc.equal(table["candidate"], kinds[0]))
-    mine = pc.and_(mine, pc.is_valid(table["value"]))  # without an object a video has no figure of its own
-    ranked = table.filter(mine).sort_by([("value", "descending"), ("video", "ascending")]).to_pylist()
-    if not ranked:
+    table = table.filter(pc.and_(pc.equal(table["protocol"], primary), pc.is_valid(table["value"])))
+    scored = table["candidate"].unique().to_pylist()  # without an object a video has no figure of its own
+    kind = next((kind for kind in store.kinds() if kind in scored), None)
+    if kind is None:
         return [(video, "", "") for video in videos[:3]]
+    mine = table.filter(pc.equal(table["candidate"], kind))
+    ranked = mine.sort_by([("value", "descending"), ("video", "ascending")]).to_pylist()
     picked = {0: "best", len(ranked) // 2: "median", len(ranked) - 1: "worst"}
     if len(ranked) == 1:
         picked = {0: ""}  # nothing to compare it with
@@ -64,10 +66,11 @@ def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[
 
 
 def _draw(context: WorkContext, store: TubeStore, video: str, note: str, score: str) -> Overlay:
-    labels = store.label_map(video, store.kinds()[0])
+    kind = store.kinds()[0]
+    labels = store.label_map(video, kind)
     frames = store.frames(video)
     shown = np.unique(np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).astype(int))
-    row = catalog_rows(context.inputs["catalog"], _shard(context, video))[video]
+    row = catalog_rows(context.inputs["catalog"], store.shard_of(video))[video]
     wanted = {int(frames[i]): int(i) for i in shown}
     request = DecodeRequest(
         key=video,
@@ -89,16 +92,9 @@ def _draw(context: WorkContext, store: TubeStore, video: str, note: str, score: 
                     pictures.append((rgb.copy(), small, f"{pts:.2f} s"))
     finally:
         client.close()
-    return Overlay(
-        video, note, score, [(rgb, small) for rgb, small, _ in pictures], [t for *_, t in pictures]
-    )
-
-
-def _shard(context: WorkContext, video: str) -> str:
-    ledger = Ledger.load(Artifact.at(Path(context.inputs["tubes"])))
-    done = ledger.with_status("done")
-    mine = done.filter(pc.equal(done["video"], video))
-    return str(mine["shard"][0].as_py())
+    frames_shown = [(rgb, small) for rgb, small, _ in pictures]
+    tubes = tube_lines(store, video) if kind == NAMED else []
+    return Overlay(video, note, score, frames_shown, [time for *_, time in pictures], tubes)
 
 
 def _nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,33 +12,20 @@ import numpy as np
 
 from stages.artifacts import atomic
 from stages.errors import SettingsError
+from stages.labeling.vocabulary import UNNAMED
 from stages.sprites.palette import mask_palette
+from stages.tubes import json_file
+from stages.tubes.categories import Categories
 from stages.tubes.reader import TubeStore
 
 Without = Mapping[str, Collection[int]]
 """Tubes to leave out by video, such as the one that is background."""
 
-UNNAMED = "object"
-"""Category of a tube without a label."""
-
 MOST_PNG = 254
 """Tubes that an indexed PNG can show: 0 is background and 255 is void, as in DAVIS."""
 
 RESULTS, DATA_SET = "results.json", "instances.json"
-
-
-@dataclass
-class _Categories:
-    """Ids of labels from 1, in order of appearance; without labels the one category is `UNNAMED`."""
-
-    ids: dict[str, int]
-
-    def of(self, label: str | None) -> int:
-        return self.ids.setdefault(label or UNNAMED, len(self.ids) + 1)
-
-    def entries(self) -> list[dict[str, Any]]:
-        named = self.ids or {UNNAMED: 1}
-        return [{"id": number, "name": name, "supercategory": UNNAMED} for name, number in named.items()]
+INFO = {"description": "tubes found by tubeflow"}
 
 
 def export_youtube_vis(
@@ -48,12 +34,14 @@ def export_youtube_vis(
     folder: str | Path,
     videos: Sequence[str] | None = None,
     without: Without | None = None,
+    unnamed: bool = True,
+    names: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write ``results.json`` (scored tubes) and ``instances.json`` (videos, categories, annotations).
 
     Videos are numbered from 1 in their order, frames are called ``<video>/<index in the source>.jpg``.
-    A tube's category is its label, else ``object``; masks are compressed COCO run lengths, None where a tube
-    is absent.
+    A tube's category is its label, else ``object`` (see `stages.tubes.categories`), its score as
+    `ExportedTube` says; masks are compressed COCO run lengths, None where a tube is absent.
 
     Args:
         store: the tubes.
@@ -61,6 +49,8 @@ def export_youtube_vis(
         folder: created where absent; files in it are replaced.
         videos: which ones; None for all.
         without: tubes to leave out; none by default.
+        unnamed: tubes that no name fits are exported too, in category 0.
+        names: of the vocabulary: categories 1, 2, and so on. Labels that are not among them follow.
 
     Returns:
         The paths of both files.
@@ -70,102 +60,112 @@ def export_youtube_vis(
         StoreError: the folder can't be written.
     """
     chosen = store.videos() if videos is None else list(videos)
+    categories = Categories(names)
     results, data_set = Path(folder) / RESULTS, Path(folder) / DATA_SET
-    categories = _Categories({})
-    entries = [_video_entry(store, video, number) for number, video in enumerate(chosen, start=1)]
 
     def annotations() -> Iterator[dict[str, Any]]:
-        for entry, video in zip(entries, chosen, strict=True):
-            yield from _annotations(store, video, mask, entry, categories, (without or {}).get(video, ()))
+        for number, video in enumerate(chosen, start=1):
+            entry = _video_entry(store, video, number)
+            for tube in exported_tubes(store, video, mask, (without or {}).get(video, ()), unnamed):
+                yield _annotation(tube, entry, categories)
 
     kept = ("video_id", "category_id", "score", "segmentations")
-    _write(results, _listed({key: a[key] for key in kept} for a in annotations()))
-    numbered = ({"id": i, **_without(a, "score")} for i, a in enumerate(annotations(), start=1))
-    head = {"info": {"description": "tubes found by tubeflow"}, "videos": entries}
-    _write(data_set, _wrapped(head, numbered, categories))
+    json_file.write(results, json_file.listed({key: a[key] for key in kept} for a in annotations()))
+    parts: dict[str, json_file.Part] = {
+        "info": lambda: INFO,
+        "videos": (_video_entry(store, video, number) for number, video in enumerate(chosen, start=1)),
+        "annotations": ({"id": i, **_without(a, "score")} for i, a in enumerate(annotations(), start=1)),
+        "categories": categories.entries,  # last: what is not in the vocabulary is known by now
+    }
+    json_file.write(data_set, json_file.document(parts))
     return results, data_set
+
+
+@dataclass(frozen=True)
+class ExportedTube:
+    """A tube as exports have it.
+
+    Attributes:
+        tube: its number.
+        label: None where nothing was named.
+        score: the probability of its name; without a name the mean confidence of its pixels.
+        rows: what it is in each frame: ``position`` (of the frame among the stored ones), ``rle``, ``box``,
+            ``area``.
+    """
+
+    tube: int
+    label: str | None
+    score: float
+    rows: Sequence[dict[str, Any]]
+
+
+def exported_tubes(
+    store: TubeStore, video: str, mask: str, absent: Collection[int] = (), unnamed: bool = True
+) -> Iterator[ExportedTube]:
+    """The tubes of a video, by number.
+
+    Args:
+        absent: tubes to leave out.
+        unnamed: whether tubes that no name fits are there.
+
+    Raises:
+        KeyError: there is no such video, or it has no such masks.
+    """
+    shard = store.shard(video)
+    places = {frame: position for position, frame in enumerate(shard.frames(video).tolist())}
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in shard.rows(video, mask, _COLUMNS).to_pylist():
+        found.setdefault(row["tube"], []).append({**row, "position": places[row["frame"]]})
+    for tube in sorted(found.keys() - set(absent)):
+        rows = found[tube]
+        label, score = rows[0]["label"], rows[0]["label_score"]
+        if label == UNNAMED and not unnamed:
+            continue
+        if score is None:
+            score = sum(row["score"] * row["area"] for row in rows) / sum(row["area"] for row in rows)
+        yield ExportedTube(tube, label, score, rows)
+
+
+_COLUMNS = ("tube", "frame", "rle", "box", "area", "score", "label", "label_score")
+
+
+def frame_name(video: str, frame: int) -> str:
+    """What a frame is called, by its index in the source."""
+    return f"{video}/{frame:05d}.jpg"
 
 
 def _video_entry(store: TubeStore, video: str, number: int) -> dict[str, Any]:
     shard = store.shard(video)
     height, width = shard.size(video)
-    names = [f"{video}/{frame:05d}.jpg" for frame in shard.frames(video).tolist()]
+    names = [frame_name(video, frame) for frame in shard.frames(video).tolist()]
     return {"id": number, "height": height, "width": width, "length": len(names), "file_names": names}
 
 
-def _annotations(
-    store: TubeStore,
-    video: str,
-    mask: str,
-    entry: Mapping[str, Any],
-    categories: _Categories,
-    absent: Collection[int],
-) -> Iterator[dict[str, Any]]:
-    """One entry per tube of a video, with a value per frame."""
-    shard = store.shard(video)
-    places = {frame: position for position, frame in enumerate(shard.frames(video).tolist())}
+def _annotation(tube: ExportedTube, entry: Mapping[str, Any], categories: Categories) -> dict[str, Any]:
+    """The entry of a tube of the video of ``entry``, with a value per frame."""
     size, length = [entry["height"], entry["width"]], entry["length"]
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in shard.rows(video, mask).drop_columns(["slot"]).to_pylist():
-        found.setdefault(row["tube"], []).append(row)
-    scores = {
-        row["tube"]: row["score"] for row in shard.tubes(video, mask).drop_columns(["slot"]).to_pylist()
+    masks: list[Any] = [None] * length
+    boxes: list[Any] = [None] * length
+    areas: list[Any] = [None] * length
+    for row in tube.rows:
+        at = row["position"]
+        masks[at], boxes[at], areas[at] = {"size": size, "counts": row["rle"]}, row["box"], row["area"]
+    return {
+        "video_id": entry["id"],
+        "category_id": categories.of(tube.label),
+        "score": tube.score,
+        "segmentations": masks,
+        "bboxes": boxes,
+        "areas": areas,
+        "height": size[0],
+        "width": size[1],
+        "length": length,
+        "iscrowd": 0,
     }
-    for tube in sorted(found.keys() - set(absent)):
-        masks: list[Any] = [None] * length
-        boxes: list[Any] = [None] * length
-        areas: list[Any] = [None] * length
-        for row in found[tube]:
-            at = places[row["frame"]]
-            masks[at], boxes[at] = {"size": size, "counts": row["rle"]}, row["box"]
-            areas[at] = row["area"]
-        yield {
-            "video_id": entry["id"],
-            "category_id": categories.of(found[tube][0]["label"]),
-            "score": scores[tube],
-            "segmentations": masks,
-            "bboxes": boxes,
-            "areas": areas,
-            "height": size[0],
-            "width": size[1],
-            "length": length,
-            "iscrowd": 0,
-        }
 
 
 def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != key}
-
-
-def _listed(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """A JSON list in pieces, one item a line."""
-    before = "["
-    for item in items:
-        yield before + json.dumps(item, separators=(",", ":"))
-        before = ",\n"
-    yield "[]" if before == "[" else "]"
-
-
-def _wrapped(
-    head: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]], categories: _Categories
-) -> Iterator[str]:
-    """The data set in pieces; categories are known when all annotations have been seen."""
-    yield json.dumps(head)[:-1] + ', "annotations": '
-    yield from _listed(annotations)
-    yield f', "categories": {json.dumps(categories.entries())}}}\n'
-
-
-def _write(path: Path, pieces: Iterable[str]) -> None:
-    """Write ``pieces``, of which memory holds one at a time, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = atomic.temp_path(path)
-    try:
-        with atomic.store_errors(path), temp.open("w", encoding="utf-8") as file:
-            file.writelines(pieces)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    atomic.publish(temp, path)
 
 
 def export_pngs(

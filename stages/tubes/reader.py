@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,13 @@ class TubeShard:
         """Height and width of the upright frames, in pixels."""
         return self._value(video, "height"), self._value(video, "width")
 
-    def rows(self, video: str, mask: str | None = None) -> pa.Table:
+    def rows(self, video: str, mask: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows (`TUBES_SCHEMA`) of a video, sorted by kind of mask, tube and frame.
 
         Args:
             mask: one kind only; None for all.
+            columns: those that are wanted, in this order; ``video`` and ``mask`` come before them. None for
+                all.
 
         Raises:
             KeyError: the video has no such masks.
@@ -85,8 +87,26 @@ class TubeShard:
         """
         if mask is not None and mask not in self.kinds(video):
             raise KeyError(f"video {video} has no {mask} masks; there are {', '.join(self.kinds(video))}")
-        table = self._read(self._value(video, "row"), self._value(video, "rows"), video)
+        table = self._read(self._value(video, "row"), self._value(video, "rows"), video, columns)
         return table if mask is None else table.filter(pc.equal(table["mask"], mask))
+
+    def current(
+        self, videos: Sequence[str], mask: str | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The rows of several videos at once, as `rows` has them; of the whole shard only these columns are
+        read.
+        """
+        wanted = _with_key(columns)
+        try:
+            table = pq.read_table(self._path, columns=wanted, use_threads=False)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self._path, error) from error
+        chosen = pc.is_in(table["video"], pa.array(videos, pa.string()))
+        if mask is not None:
+            chosen = pc.and_(chosen, pc.equal(table["mask"], mask))
+        return table.filter(chosen).select(wanted).replace_schema_metadata(None)
 
     def tubes(self, video: str, mask: str | None = None) -> pa.Table:
         """The tubes (`stages.tubes.table.TUBE_SCHEMA`) of a video, sorted by kind of mask and tube."""
@@ -126,21 +146,28 @@ class TubeShard:
             found.setdefault(places[row["frame"]], []).append(row)
         yield from found.items()
 
+    @cached_property
+    def _groups(self) -> tuple[pq.FileMetaData, np.ndarray]:
+        """The shard's description, and the row behind each of its row groups."""
+        found = pq.read_metadata(self._path)
+        return found, np.cumsum([found.row_group(i).num_rows for i in range(found.num_row_groups)])
+
     def _value(self, video: str, column: str) -> Any:
         place = self._places.get(video)
         if place is None:
             raise KeyError(f"no video {video!r} among the {len(self._places)} of {self._path}")
         return self._rows[column][place].as_py()
 
-    def _read(self, start: int, count: int, video: str) -> pa.Table:
+    def _read(self, start: int, count: int, video: str, columns: Sequence[str] | None) -> pa.Table:
         """Rows ``start`` to ``start + count``: the row groups that hold them, cut."""
+        kept = _with_key(columns)
         try:
-            with pq.ParquetFile(self._path) as file:
-                ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
+            metadata, ends = self._groups
+            with pq.ParquetFile(self._path, metadata=metadata) as file:
                 wanted = np.flatnonzero((ends > start) & (np.append(0, ends[:-1]) < start + count)).tolist()
                 if not wanted:
-                    return TUBES_SCHEMA.empty_table()
-                table = file.read_row_groups(wanted, use_threads=False)
+                    return TUBES_SCHEMA.empty_table().select(kept)
+                table = file.read_row_groups(wanted, columns=kept, use_threads=False)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:
@@ -148,7 +175,14 @@ class TubeShard:
         table = table.slice(start - (int(ends[wanted[0] - 1]) if wanted[0] else 0), count)
         if table.num_rows != count or pc.unique(table["video"]).to_pylist() != [video]:
             raise damaged(self._path, f"it does not hold the {count} rows of video {video}")
-        return table.replace_schema_metadata(None)
+        return table.select(kept).replace_schema_metadata(None)
+
+
+def _with_key(columns: Sequence[str] | None) -> list[str]:
+    """Columns to read, so that rows tell their video and kind of masks."""
+    if columns is None:
+        return TUBES_SCHEMA.names
+    return ["video", "mask", *(name for name in columns if name not in ("video", "mask"))]
 
 
 @lru_cache(maxsize=_OPEN)
@@ -202,9 +236,13 @@ class TubeStore:
         Raises:
             KeyError: there is no such video. So do all methods below, and what `TubeShard`'s raise.
         """
+        return TubeShard.open(self._folder, self.shard_of(video))
+
+    def shard_of(self, video: str) -> str:
+        """The name of that shard."""
         if video not in self._shards:
             raise KeyError(f"no video {video!r} among the {len(self._shards)} of {self._folder}")
-        return TubeShard.open(self._folder, self._shards[video])
+        return self._shards[video]
 
     def frames(self, video: str) -> np.ndarray:
         """See `TubeShard.frames`."""
@@ -214,9 +252,17 @@ class TubeStore:
         """See `TubeShard.label_map`."""
         return self.shard(video).label_map(video, mask)
 
-    def rows(self, video: str, mask: str | None = None) -> pa.Table:
+    def parts(self, mask: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of all videos, one table per shard: what memory holds. See `TubeShard.current`."""
+        videos: dict[str, list[str]] = {}
+        for video, shard in self._shards.items():
+            videos.setdefault(shard, []).append(video)
+        for shard in sorted(videos):
+            yield TubeShard.open(self._folder, shard).current(videos[shard], mask, columns)
+
+    def rows(self, video: str, mask: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """See `TubeShard.rows`."""
-        return self.shard(video).rows(video, mask)
+        return self.shard(video).rows(video, mask, columns)
 
     def tubes(self, video: str, mask: str | None = None) -> pa.Table:
         """See `TubeShard.tubes`."""

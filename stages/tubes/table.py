@@ -79,9 +79,14 @@ KEY = ("video", "mask", "tube")
 
 
 def tubes_of(rows: pa.Table) -> pa.Table:
-    """The table of tubes (`TUBE_SCHEMA`) that ``rows`` (`TUBES_SCHEMA`) describe, in order of appearance."""
+    """The table of tubes (`TUBE_SCHEMA`) that ``rows`` (`TUBES_SCHEMA`) describe, in order of appearance.
+
+    Columns of `OF_TUBE` that ``rows`` lack are lacking there too.
+    """
+    given = [name for name in OF_TUBE if name in rows.column_names]
+    schema = pa.schema([field for field in TUBE_SCHEMA if field.name in given or field.name not in OF_TUBE])
     if not rows.num_rows:
-        return TUBE_SCHEMA.empty_table()
+        return schema.empty_table()
     area = rows["area"].to_numpy()
     work = rows.select([*KEY, "frame", "area"])
     work = work.append_column("weight", pa.array(area * rows["score"].to_numpy().astype(np.float64)))
@@ -102,6 +107,6 @@ def tubes_of(rows: pa.Table) -> pa.Table:
         "last": found["frame_max"],
         "area": found["area_sum"],
         "score": pc.divide(found["weight_sum"], found["area_sum"]).cast(pa.float32()),
-        **{name: rows[name].take(found["row_min"]) for name in OF_TUBE},
+        **{name: rows[name].take(found["row_min"]) for name in given},
     }
-    return pa.table([columns[name] for name in TUBE_SCHEMA.names], schema=TUBE_SCHEMA).combine_chunks()
+    return pa.table([columns[name] for name in schema.names], schema=schema).combine_chunks()

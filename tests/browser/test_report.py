@@ -7,11 +7,14 @@ from stages.report.page.model import (
     Comparison,
     ComparisonRow,
     Curve,
+    LabelLine,
     MetricRow,
+    Naming,
     Overlay,
     RejectLine,
     Report,
     StageLine,
+    TubeLine,
     VideoLine,
 )
 from stages.report.page.render import render, render_comparison
@@ -21,6 +24,13 @@ EVIL = "<script>console.error('in')</script>&'\".mp4"
 
 def example():
     rng = np.random.default_rng(0)
+    blocks = np.kron(np.array([[0, 1], [0, 2]]), np.ones((24, 32), int))
+    named = [(rng.integers(0, 255, (48, 64, 3), np.uint8), blocks)]
+    tubes = [
+        TubeLine(0, 1, EVIL, 0.9, [(EVIL, 0.9), ("cow", 0.1)], [0, 4]),
+        TubeLine(1, 1, "a rather long name of a thing that is hardly ever seen", 0.4),
+        TubeLine(2, 1, "unnamed", background="grass"),
+    ]
     frames = [(rng.integers(0, 255, (48, 64, 3), np.uint8), rng.integers(-1, 3, (48, 64))) for _ in range(3)]
     protocols = [("miou@solv", "mean IoU"), ("fgari@video", "Rand index")]
     return Report(
@@ -37,7 +47,20 @@ def example():
             MetricRow("paper", {"miou@solv": 0.453}, published=True, source="SOLV"),
         ],
         curves=[Curve("loss", [(i, 1 / (i + 1)) for i in range(100)])],
-        overlays=[Overlay(EVIL, "best", "miou@solv 0.9", frames, ["0 s", "1 s", "2 s"])],
+        overlays=[
+            Overlay(EVIL, "best", "miou@solv 0.9", frames, ["0 s", "1 s", "2 s"]),
+            Overlay("park@mp4", "worst", "", named, ["0 s"], tubes),
+        ],
+        naming=Naming(
+            [
+                LabelLine("dog", 20, 3, 90, 0.8),
+                LabelLine("cow", 3, 3, 9, 0.9),
+                LabelLine("unnamed", 9, 2, 8, None),
+            ],
+            5,
+            [("named by", "CLIP")],
+            "THE NAMES MEAN NOTHING: random weights",
+        ),
         rejects=[RejectLine("catalog", f"{EVIL}{i}", "truncated", "ends early " * 20) for i in range(250)],
         config={"data": {"root": EVIL}},
         fingerprints={"catalog": "x-1"},
@@ -61,7 +84,7 @@ def test_figures_are_shown_and_marked(opened, page_file):
     assert row.locator("td").nth(2).inner_text() == "50.0"
     assert page.locator("tr.published").first.locator("td").nth(1).inner_text() == "45.3"
     assert page.locator("img").evaluate_all("all => all.every(i => i.complete && i.naturalWidth == 64)")
-    assert page.locator("img").count() == 3
+    assert page.locator("img").count() == 4
     assert page.locator("text=The first 200 of 250.").count() == 1
 
 
@@ -69,6 +92,41 @@ def test_names_are_text_and_never_markup(opened, page_file):
     page = opened(page_file)
     assert page.locator("h1").inner_text() == f"run on {EVIL}"
     assert page.locator("script").count() == 1
+
+
+def test_names_stand_on_their_tubes_and_in_the_key(opened, page_file):
+    page = opened(page_file)
+    spots = page.locator(".spot")
+    assert [spots.nth(i).inner_text() for i in range(2)] == [
+        EVIL,
+        "a rather long name of a thing that is hardly ever seen",
+    ]
+    assert spots.count() == 2, "what has no name has none on the picture"
+    picture = page.locator("img").last.bounding_box()
+    for number, (left, top) in enumerate([(0, 0.5), (0.5, 0.25)]):
+        box = spots.nth(number).bounding_box()
+        middle = ((box["x"] + box["width"] / 2 - picture["x"]) / picture["width"],
+                  (box["y"] + box["height"] / 2 - picture["y"]) / picture["height"])  # fmt: skip
+        assert left < middle[0] < left + 0.5 and abs(middle[1] - top) < 0.26
+    key = page.locator(".key li")
+    assert [key.nth(i).inner_text() for i in range(3)] == [
+        f"{EVIL} 90.0", "a rather long name of a thing that is hardly ever seen 40.0", "unnamed –",
+    ]  # fmt: skip
+    colours = page.locator(".key i").evaluate_all("all => all.map(i => getComputedStyle(i).backgroundColor)")
+    assert colours == ["rgb(230, 159, 0)", "rgb(86, 180, 233)", "rgb(150, 150, 150)"]
+
+
+def test_names_of_the_corpus_are_sorted_and_the_warning_is_loud(opened, page_file):
+    page = opened(page_file)
+    alert = page.get_by_role("alert")
+    assert alert.inner_text() == "THE NAMES MEAN NOTHING: random weights" and alert.is_visible()
+    table = page.locator("section", has=page.locator("h2", has_text="Names")).locator("table").first
+    table.locator("th button").nth(4).click()
+    assert [c.inner_text() for c in table.locator("tbody tr td:first-child").all()] == [
+        "cow",
+        "dog",
+        "unnamed",
+    ]
 
 
 def test_a_click_sorts_and_another_turns_the_order(opened, page_file):

@@ -50,11 +50,36 @@ def test_work_left_at_a_later_stage_starts_no_earlier_one(tmp_path):
     assert [(r.level, r.shard, r.done) for r in receipts] == [(1, "000000-00", 2)]
 
 
+def test_a_fast_stage_does_not_run_far_ahead_of_a_slow_one(tmp_path):
+    """Else all features of a corpus would be on disk before the first of them are read."""
+    chain = make_chain(tmp_path, "ab")
+    ahead, done = [], 0
+    for receipt in RayRunner(1).run(chain, tasks(*(f"slow{n}" for n in range(16))), "run"):
+        done += receipt.level == 1
+        ahead.append(len(chain[0].artifact.committed()) - len(chain[1].artifact.committed()))
+    assert done == 16
+    assert max(ahead) <= 5, "two wait, one is being read, one is being made, one is on its way"
+
+
 def test_what_must_stop_the_run_arrives(tmp_path):
     chain = make_chain(tmp_path, "ab")
     receipts = list(RayRunner(2).run(chain, tasks("a,bug"), "run"))
     assert [r.error_kind for r in receipts] == ["bug"]
     assert "ZeroDivisionError" in receipts[0].error
+
+
+def test_what_waits_for_a_shard_made_anew_follows_it_at_any_level(tmp_path):
+    chain = make_chain(tmp_path, "abc")
+    list(LocalRunner().run(chain[:2], tasks("x", "y"), "run"))
+    chain[0].artifact.shard("000000").unlink()
+    last = Task(2, "000000-00-00", upstream="000000-00", start=0, stop=1)
+    again = Task(0, "000000", items=[{"uri": "x"}], replace=True, follow=False, then=[last])
+    receipts = list(RayRunner(2).run(chain, [again], "run"))
+    assert [(r.level, r.shard, r.again) for r in receipts] == [
+        (0, "000000", True),
+        (2, "000000-00-00", False),
+    ]
+    assert chain[0].artifact.shard("000000").exists()
 
 
 def test_more_workers_than_cpus_are_refused(tmp_path):

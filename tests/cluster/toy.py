@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -45,7 +46,8 @@ class LineWriter:
 
 @dataclass(frozen=True)
 class ToyStage(MapStage):
-    """Notes each item; ``bad`` rejects, ``skip`` skips, ``kill`` kills the worker once, ``bug`` raises."""
+    """Notes each item; ``bad`` rejects, ``skip`` skips, ``kill`` kills the worker once, ``bug`` raises, and
+    ``slow`` takes its time in stage b."""
 
     kind: ClassVar[str] = "toy"
     suffix: ClassVar[str] = ".txt"
@@ -75,6 +77,8 @@ class ToyWorker:
             writer.add(video, f"{self._label} of {item.get('text', '')}")
             if video.startswith("kill"):
                 self._die_once(video)
+            if video.startswith("slow") and self._label == "b":
+                time.sleep(0.3)
             if video.startswith("bug"):
                 raise ZeroDivisionError("a bug")
             if video.startswith("bad"):

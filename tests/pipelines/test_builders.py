@@ -32,9 +32,9 @@ def test_every_recipe_can_be_built(recipe: str) -> None:
     assert names[0] == "catalog" or names == ["clip"]
     reduces = [isinstance(stage, ReduceStage) for stage in stages]
     assert reduces == sorted(reduces), "tables and pages come last"
-    readers = [n for n, s in enumerate(stages) if isinstance(s, MapStage) and "model" in s.reads]
-    fits = [n for n, s in enumerate(stages) if isinstance(s, FitStage)]
-    assert all(fit < reader for fit in fits for reader in readers)
+    for place, stage in enumerate(stages):
+        if isinstance(stage, FitStage):
+            assert not [s for s in stages[:place] if isinstance(s, MapStage) and stage.kind in s.reads]
 
 
 def test_an_export_comes_last_and_only_where_there_are_tubes() -> None:
@@ -80,11 +80,29 @@ def test_a_facet_that_is_not_stored_is_named_with_the_remedy() -> None:
     assert method_of(config("segment", *kmeans, "backbone.facets=[tokens,rgb]"))
 
 
-def test_training_what_has_nothing_to_train_is_refused() -> None:
-    with pytest.raises(
-        SettingsError, match="method.name=kmeans has nothing to train: use the recipe segment"
-    ):
-        builders.train_stage(config("solv_davis", "method.name=kmeans"))
+def test_a_training_is_left_out_where_its_result_is_given_or_none_is_needed() -> None:
+    assert "model" in stage_names(config("solv_davis"))
+    for change in ("method.name=kmeans", "model=kmeans"):
+        made = config("solv_davis", change)
+        assert "model" not in stage_names(made)
+        assert (made.method.name, made.model) == ("kmeans", "")
+
+
+def test_patches_need_a_branch_and_names_a_vocabulary() -> None:
+    with pytest.raises(SettingsError, match=r"label.by=patches needs an adapted branch: --set label.branch="):
+        builders.embeddings_stage(config("vol_ytvis"))
+    with pytest.raises(SettingsError, match=r"label.vocabulary is empty: .*people,dogs,cars"):
+        builders.named_stage(config("label_corpus"))
+    named = builders.named_stage(config("vol_ytvis", "label.vocabulary=classes", "label.background=none"))
+    assert (named.vocabulary.targets, named.vocabulary.background) == (40, ())
+    assert (named.frames, named.keep_one) == (8, True)
+
+
+def test_another_vocabulary_changes_the_naming_alone() -> None:
+    """What CLIP sees of the tubes is computed without names."""
+    one, other = (config("label_corpus", f"label.vocabulary={names}") for names in ("cat,dog", "car"))
+    assert builders.embeddings_stage(one).fingerprint() == builders.embeddings_stage(other).fingerprint()
+    assert builders.named_stage(one).fingerprint() != builders.named_stage(other).fingerprint()
 
 
 def test_segmenting_without_a_model_is_refused() -> None:

@@ -21,7 +21,15 @@ from pipelines import running
 from pipelines.graph import Graph, build
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.progress import Reporter, StageProgress
-from pipelines.running import RunFailedError, finish, next_fit, raise_error, refuse_unschedulable, run_plan
+from pipelines.running import (
+    Part,
+    RunFailedError,
+    finish,
+    next_fit,
+    raise_error,
+    refuse_unschedulable,
+    run_plan,
+)
 from stages.artifacts import whole
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
@@ -48,7 +56,7 @@ def reporter() -> Reporter:
 
 def run(graph: Graph, levels: int | None = None) -> Plan:
     plan = make_plan(graph, Options(), record=True)
-    run_plan(plan, LocalRunner(), reporter(), "run", levels)
+    run_plan(plan, LocalRunner(), reporter(), "run", Part(levels))
     return plan
 
 

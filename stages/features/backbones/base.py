@@ -79,6 +79,22 @@ class MaskingBackbone(Backbone, Protocol):
         """
 
 
+@runtime_checkable
+class ClipBackbone(Backbone, Protocol):
+    """A backbone that may encode consecutive frames together."""
+
+    @property
+    def together(self) -> int:
+        """How many. `extract` is given whole runs of as many frames, the first one from the video's first
+        frame on; only the last run of a video may be shorter, and is filled up with its last frame.
+        """
+
+
+def frames_of(backbone: Backbone) -> int:
+    """How many consecutive frames ``backbone`` encodes together; 1 where it does not say."""
+    return backbone.together if isinstance(backbone, ClipBackbone) else 1
+
+
 def build(spec: BackboneSpec, device: str = "cpu", threads: int = 1) -> Backbone:
     """The backbone that ``spec`` describes, with its weights loaded.
 

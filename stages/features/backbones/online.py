@@ -1,4 +1,6 @@
-"""The frozen ViT on some patches of stored pixels, while a method trains: faithful token dropping."""
+"""The frozen backbone on stored pixels while a method trains: a ViT on some patches of single frames
+(faithful token dropping), or a video transformer on whole clips.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,37 @@ from stages.features.backbones.torch_backbone import TorchBackbone
 
 KeptEncoder = Callable[[Tensor, Tensor], Tensor]
 """``pixels``, ``kept`` -> features, see `kept_encoder`."""
+
+ClipEncoder = Callable[[Tensor], Tensor]
+"""``pixels`` -> features, see `clip_encoder`."""
+
+
+def clip_encoder(
+    spec: BackboneSpec, device: str = "cpu", grid: tuple[int, int] | None = None, facet: str = "tokens"
+) -> ClipEncoder:
+    """A function that encodes clips of any frames as the features stage encodes runs.
+
+    It takes ``pixels``, values 0 to 255 of any type, (B, T, H * W, 3) as the facet ``pixels`` is stored or
+    (B, T, H, W, 3), and returns float32 (B, T, N, D) on ``device``, without gradients. T is the number of
+    frames that the backbone encodes together. Arguments as of `kept_encoder`.
+
+    Raises:
+        SettingsError: the backbone encodes every frame alone, or can't be had as described.
+    """
+    backbone = TorchBackbone(replace(spec.resolved(), facets=(facet,)), device)
+    if backbone.together == 1:
+        raise SettingsError(
+            f"backbone {spec.name} encodes every frame alone: choose one such as videomae_vitb16"
+        )
+
+    def encode(pixels: Tensor) -> Tensor:
+        if pixels.shape[1] != backbone.together:
+            raise ValueError(f"clips of {pixels.shape[1]} frames, not of {backbone.together}")
+        with torch.no_grad():
+            frames = _frames(pixels.flatten(0, 1), backbone, grid)
+            return backbone.encode(frames)[facet].float().unflatten(0, pixels.shape[:2])
+
+    return encode
 
 
 def kept_encoder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["vit", "cnn", "patchstats"]
+Family = Literal["vit", "cnn", "video", "patchstats"]
 
 VIT_FACETS = ("tokens", "keys", "queries", "cls", "pixels")
 PATCH_FACETS = ("tokens", "keys", "queries")
@@ -13,6 +13,7 @@ PATCH_FACETS = ("tokens", "keys", "queries")
 PIXELS = "pixels"
 """The frame itself, uint8 (H * W, 3): for methods that run the frozen ViT while they train."""
 CNN_FACETS = ("tokens",)
+VIDEO_FACETS = ("tokens", "pixels")
 CLIP = "clip"
 """As a backbone's name: the image tower of the CLIP of the section ``label``."""
 CLIP_FACETS = ("penultimate", "penultimate_cls", "embedding")
@@ -21,6 +22,9 @@ VECTORS = ("cls", "penultimate_cls", "embedding")
 """Facets with one vector per frame."""
 PATCHSTATS_WIDTHS = {"tokens": 14, "rgb": 3, "position": 2, "texture": 7, "flow": 2}
 RESNET_STAGES = ((64, 2), (256, 4), (512, 8), (1024, 16), (2048, 32))
+
+CLIP_FRAMES = 8
+"""Consecutive frames that VOL's video transformer encodes together (methods sheet 1.5.2)."""
 
 _META = "https://dl.fbaipublicfiles.com"
 
@@ -38,7 +42,8 @@ class KnownModel:
         depth: number of blocks of a ViT; of feature maps of a CNN.
         default_size: short side, in pixels, of the frames it gets when the config names no size.
         positions: how position embeddings are resized, see `positions.resize_positions`.
-        url: the released checkpoint.
+        url: the released checkpoint; "" where there is none to fetch.
+        frames: consecutive frames that are encoded together; their features depend on each other.
     """
 
     name: str
@@ -50,6 +55,7 @@ class KnownModel:
     default_size: int = 224
     positions: Literal["offset", "antialias"] = "antialias"
     url: str = ""
+    frames: int = 1
 
 
 def _dino(size: str, patch: int) -> KnownModel:
@@ -85,6 +91,10 @@ def _resnet50(name: str, path: str) -> KnownModel:
     return KnownModel(name, "cnn", "resnet50", patch=32, width=2048, depth=5, url=f"{_META}/{path}")
 
 
+def _videomae(letter: str, width: int, patch: int) -> KnownModel:
+    return KnownModel(f"videomae_vit{letter}{patch}", "video", patch=patch, width=width, frames=CLIP_FRAMES)
+
+
 KNOWN: dict[str, KnownModel] = {
     model.name: model
     for model in (
@@ -93,6 +103,10 @@ KNOWN: dict[str, KnownModel] = {
         *(_dinov2(size, registers) for size in ("small", "base") for registers in (False, True)),
         _resnet50("dino_resnet50", "dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"),
         _resnet50("moco_resnet50", "moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"),
+        _videomae("b", 768, 16),
+        _videomae("s", 384, 16),
+        _videomae("t", 192, 16),
+        _videomae("t", 192, 8),
     )
 }
 
@@ -102,3 +116,11 @@ _BY_TIMM = {model.timm: model for model in KNOWN.values() if "." in model.timm}
 def known_model(name: str) -> KnownModel | None:
     """The row for ``name`` (a short name, or timm's full name with its tag); None for any other name."""
     return KNOWN.get(name) or _BY_TIMM.get(name)
+
+
+def frames_together(name: str) -> int:
+    """How many consecutive frames the backbone ``name`` encodes together; 1 where frames stand alone, and for
+    names outside of the table.
+    """
+    known = known_model(name)
+    return known.frames if known else 1

@@ -1,4 +1,6 @@
-"""A timm model behind the backbone protocol: normalisation, autocast, fp16 results."""
+"""A timm model, or the video transformer, behind the backbone protocol: normalisation, autocast, fp16
+results.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import FeatureOverflowError
 from stages.features.backbones.cnn import CnnEncoder
-from stages.features.backbones.table import KNOWN, PATCH_FACETS, PIXELS, KnownModel, known_model
+from stages.features.backbones.table import (
+    KNOWN,
+    PATCH_FACETS,
+    PIXELS,
+    KnownModel,
+    frames_together,
+    known_model,
+)
+from stages.features.backbones.video_encoder import VideoEncoder, load_video_model
+from stages.features.backbones.video_vit import VideoVit
 from stages.features.backbones.vit import VitEncoder
 from stages.features.backbones.weights import load_weights
 
@@ -71,31 +82,45 @@ class TorchBackbone:
         return grid
 
     @property
+    def together(self) -> int:
+        """See `ClipBackbone.together`."""
+        return self.encoder.frames if isinstance(self.encoder, VideoEncoder) else 1
+
+    @property
     def masks(self) -> bool:
         """See `MaskingBackbone.masks`: a ViT does."""
         return isinstance(self.encoder, VitEncoder)
 
     @property
     def patch(self) -> tuple[int, int]:
-        """Height and width of a ViT's patch in pixels.
+        """Height and width of the patch of a ViT or a video transformer in pixels.
 
         Raises:
-            SettingsError: the model is no ViT.
+            SettingsError: the model is neither.
         """
+        if isinstance(self.encoder, VideoEncoder):
+            side = self.encoder.model.sizes.patch
+            return side, side
         return self._vit().patch
 
     def extract(self, rgb: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """See `Backbone.extract`; ``previous`` is not looked at."""
         rows, columns = self.grid(rgb.shape[1], rgb.shape[2])
         with torch.inference_mode(), _numerics(self._threads):
-            images = self.normalised(torch.from_numpy(np.ascontiguousarray(rgb)))
-            with self._autocast():
-                found = self._run(images)
+            found = self.encode(torch.from_numpy(np.ascontiguousarray(rgb)))
             facets = {name: _to_host(name, value) for name, value in found.items()}
         self._check(facets, rgb, rows, columns)
         if PIXELS in self._spec.facets:
             facets[PIXELS] = rgb.reshape(len(rgb), -1, 3)
         return facets
+
+    def encode(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The encoder's facets of frames (B, H, W, 3), values 0 to 255; the caller says whether gradients and
+        numerics are as usual.
+        """
+        with self._autocast():
+            found: dict[str, torch.Tensor] = self._run(self.normalised(pixels))
+        return found
 
     def extract_kept(self, rgb: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
         """Facets per patch where only some of each frame's patches enter the transformer's blocks.
@@ -155,10 +180,13 @@ class TorchBackbone:
 
 
 def load_model(spec: BackboneSpec) -> tuple[nn.Module, str]:
-    """The timm model of ``spec`` without its classifier, on the CPU, and the digest of its weights file.
+    """The model of ``spec`` without its classifier, on the CPU, and the digest of its weights file.
 
     Random weights depend on ``spec.seed`` alone; the global generator is left as it was.
     """
+    known = known_model(spec.name)
+    if known is not None and known.family == "video":
+        return load_video_model(spec, known)
     name = _timm_name(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
@@ -166,8 +194,10 @@ def load_model(spec: BackboneSpec) -> tuple[nn.Module, str]:
     return model, load_weights(model, spec)
 
 
-def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncoder:
+def make_encoder(spec: BackboneSpec, model: nn.Module) -> VitEncoder | CnnEncoder | VideoEncoder:
     """What computes the facets of ``spec`` with ``model``."""
+    if isinstance(model, VideoVit):
+        return VideoEncoder(model, frames_together(spec.name))
     if isinstance(model, VisionTransformer):
         known = known_model(spec.name)
         mode = known.positions if known else "antialias"

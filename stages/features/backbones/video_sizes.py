@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from stages.errors import SettingsError
+from stages.features.backbones.table import KnownModel
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,11 @@ class VideoVitSizes(BlockSizes):
             raise SettingsError(
                 f"native={list(self.native)} of a video transformer: give frames, rows and columns"
             )
+
+
+HEAD_WIDTH = 64
+
+
+def sizes_of(model: KnownModel) -> VideoVitSizes:
+    """Sizes of a video transformer of the table: heads of 64 channels, as in every ViT of these widths."""
+    return VideoVitSizes(model.width, model.depth, model.width // HEAD_WIDTH, model.patch)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,8 +12,6 @@ from stages.features.backbone_spec import file_digest
 from stages.features.backbones.video_vit import VideoVit
 from stages.features.backbones.weights import State, load_strictly, read_file
 
-WRAPPER = "module"
-"""Where DeepSpeed puts the state dict."""
 PREFIXES = ("module.", "backbone.")
 ENCODER = "encoder."
 EXTRA = ("norm.", "fc_norm.", "head.", "decoder.", "encoder_to_decoder.", "mask_token")
@@ -50,20 +45,7 @@ def load_video_weights(model: VideoVit, path: Path) -> str:
 def _read(path: Path) -> State:
     """The tensors of the file. Published ones hold the command's arguments too, a harmless `Namespace`."""
     with torch.serialization.safe_globals([argparse.Namespace]):
-        return _wrapped(path) or read_file(path)
-
-
-def _wrapped(path: Path) -> State:
-    """The tensors in a torch file's `WRAPPER`; none where it has no such or can't be read as it is."""
-    if path.suffix == ".safetensors":
-        return {}
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, EOFError, RuntimeError, zipfile.BadZipFile):
-        return {}  # read_file says what is wrong
-    inside = content.get(WRAPPER) if isinstance(content, Mapping) else None
-    items = inside.items() if isinstance(inside, Mapping) else ()
-    return {name: value for name, value in items if isinstance(value, torch.Tensor)}
+        return read_file(path)
 
 
 def _encoder(state: State) -> State:

@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stages.errors import SettingsError
-from stages.features.backbone_spec import BackboneSpec, file_digest
+from stages.features.backbone_spec import BackboneSpec, file_digest, weights_file
 from stages.features.backbones.hub import hub_file
 
 State = dict[str, torch.Tensor]
 
-CONTAINERS = ("state_dict", "model", "teacher")
+CONTAINERS = ("state_dict", "model", "module", "teacher")
 PREFIXES = ("module.encoder_q.", "module.base_encoder.", "module.", "backbone.")
 HEADS = ("head.", "fc.", "classifier.", "last_linear.", "mask_token")
 
@@ -35,7 +35,7 @@ def load_weights(model: nn.Module, spec: BackboneSpec) -> str:
     """
     if spec.weights == "random":
         return ""
-    path = hub_file(spec) if spec.weights == "hub" else Path(spec.weights)
+    path = hub_file(spec) if spec.weights == "hub" else weights_file(spec.weights)
     digest = file_digest(str(path))
     load_strictly(model, adapt(read_file(path), model), str(path))
     return digest

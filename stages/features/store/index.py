@@ -14,32 +14,39 @@ import numpy as np
 import pyarrow as pa
 
 from stages.features.store.index_build import METADATA_KEY, Stream
+from stages.features.store.schema import BANK_VIEW
 
 
 class Entry(NamedTuple):
-    """One video: its shard, how many frames it has, and where its values lie in the batch."""
+    """One video: its shard, how many frames it and its bank of clips have, and where its values lie in the
+    batch.
+    """
 
     shard: str
     length: int
+    banked: int
     frame_at: int
     streams: list[Stream]
     member_at: int
     batch: _Batch
 
-    def frames(self) -> tuple[np.ndarray, np.ndarray]:
-        """Source indices int64 (n,) and presentation times float64 (n,) in seconds."""
-        a, b = self.frame_at, self.frame_at + self.length
+    def count(self, view: str) -> int:
+        """How many frames there are in ``view``."""
+        return self.banked if view == BANK_VIEW else self.length
+
+    def frames(self, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """Indices int64 (n,) and presentation times float64 (n,) in seconds of the frames of ``view``."""
+        a = self.frame_at + (self.length if view == BANK_VIEW else 0)
+        b = a + self.count(view)
         return self.batch.frame[a:b].copy(), self.batch.pts[a:b].copy()
 
-    def offsets(self, number: int) -> memoryview:
-        """Where the members of stream ``number`` begin in the shard, in bytes, frame by frame."""
-        a = self.member_at + number * self.length
-        return self.batch.offset[a : a + self.length]
-
-    def checksums(self, number: int) -> memoryview:
-        """The CRC-32C of the members of stream ``number``, frame by frame."""
-        a = self.member_at + number * self.length
-        return self.batch.crc32c[a : a + self.length]
+    def members(self, number: int) -> tuple[memoryview, memoryview]:
+        """Where the members of stream ``number`` begin in the shard, in bytes, and their CRC-32C, frame by
+        frame.
+        """
+        a = self.member_at + sum(self.count(stream.view) for stream in self.streams[:number])
+        b = a + self.count(self.streams[number].view)
+        return self.batch.offset[a:b], self.batch.crc32c[a:b]
 
 
 class _Batch:
@@ -49,6 +56,10 @@ class _Batch:
         self._record = record  # the views point into it
         self.shard = record.column("shard").to_numpy().data
         self.frame_at, self.frame = _list(record, "frame")
+        if "length" in record.schema.names:
+            self.length = record.column("length").to_numpy().data
+        else:  # an index made before there were banks of clips
+            self.length = np.diff(np.asarray(self.frame_at)).astype(np.int32).data
         _, self.pts = _list(record, "pts")
         self.stream_at, streams = _list(record, "stream")
         self.member_at, offsets = _list(record, "offset")
@@ -119,18 +130,26 @@ class Index:
         batch, row = self._batch(self._batch_of[i]), self._row_of[i]
         first = batch.frame_at[row]
         codes = batch.stream[batch.stream_at[row] : batch.stream_at[row + 1]]
+        length = batch.length[row]
         return Entry(
             self.shards[batch.shard[row]],
-            batch.frame_at[row + 1] - first,
+            length,
+            batch.frame_at[row + 1] - first - length,
             first,
             [self.streams[code] for code in codes],
             batch.member_at[row],
             batch,
         )
 
-    def counts(self) -> np.ndarray:
-        """Frames per video, int64 (V,), in sorted order."""
-        per_batch = [np.diff(np.asarray(self._batch(b).frame_at)) for b in range(len(self._batches))]
+    def counts(self, view: str) -> np.ndarray:
+        """Frames per video in ``view``, int64 (V,), in sorted order."""
+        batches = [self._batch(b) for b in range(len(self._batches))]
+        per_batch = [np.asarray(batch.length) for batch in batches]
+        if view == BANK_VIEW:
+            per_batch = [
+                np.diff(np.asarray(batch.frame_at)) - own
+                for batch, own in zip(batches, per_batch, strict=True)
+            ]
         if not per_batch:
             return np.zeros(0, np.int64)
         starts = np.concatenate([[0], np.cumsum([len(n) for n in per_batch])])

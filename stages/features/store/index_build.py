@@ -23,14 +23,16 @@ from stages.artifacts import atomic
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import current_videos
 from stages.artifacts.manifest import read_rows
+from stages.features.store.schema import BANK_VIEW
 
 ENTRIES = pa.schema(
     [
         ("shard", pa.int32()),
+        ("length", pa.int32()),  # frames of the video; those of its bank of clips follow in the lists
         ("frame", pa.list_(pa.int64())),
         ("pts", pa.list_(pa.float64())),
         ("stream", pa.list_(pa.int32())),
-        ("offset", pa.list_(pa.int64())),  # stream by stream, each with as many values as there are frames
+        ("offset", pa.list_(pa.int64())),  # stream by stream, each with as many values as it has frames
         ("crc32c", pa.list_(pa.uint32())),  # likewise
     ]
 )
@@ -57,6 +59,7 @@ class _Batch:
     """Rows of the entries in the making; lists of one array per video."""
 
     shard: list[int] = field(default_factory=list)
+    length: list[int] = field(default_factory=list)
     frame: list[np.ndarray] = field(default_factory=list)
     pts: list[np.ndarray] = field(default_factory=list)
     stream: list[list[int]] = field(default_factory=list)
@@ -68,8 +71,8 @@ class _Batch:
         return len(self.shard) >= _BATCH_VIDEOS or self.members >= _BATCH_MEMBERS
 
     def record(self) -> pa.RecordBatch:
-        columns = [pa.array(self.shard, pa.int32())]
-        for name in ENTRIES.names[1:]:
+        columns = [pa.array(self.shard, pa.int32()), pa.array(self.length, pa.int32())]
+        for name in ENTRIES.names[2:]:
             parts = [np.asarray(part) for part in getattr(self, name)]
             at = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int32)
             values = pa.array(np.concatenate(parts), ENTRIES.field(name).type.value_type)
@@ -154,20 +157,35 @@ def _add_shard(
     for head, a, b in zip(heads, starts, np.append(starts, rows.num_rows)[1:], strict=True):
         kind = Stream(head["view"], head["facet"], head["dtype"], tuple(head["shape"]), head["size"])
         runs.setdefault(head["video"], []).append((streams.setdefault(kind, len(streams)), a, b))
+    banks = {code for kind, code in streams.items() if kind.view == BANK_VIEW}
     for video in videos.to_pylist():
         if video not in runs:
             raise ValueError(
                 f"{artifact.manifest(shard)} has no rows for video {video}, which the ledger finds there: "
                 "run the recipe with --verify --repair"
             )
-        _, a, b = runs[video][0]
+        frames, lists = _frame_lists(runs[video], banks)
         batch.shard.append(number)
-        batch.frame.append(frame[a:b])
-        batch.pts.append(pts[a:b])
+        batch.length.append(frames)
+        batch.frame.append(np.concatenate([frame[a:b] for a, b in lists]))
+        batch.pts.append(np.concatenate([pts[a:b] for a, b in lists]))
         batch.stream.append([code for code, _, _ in runs[video]])
         batch.offset.append(np.concatenate([offset[i:j] for _, i, j in runs[video]]))
         batch.crc32c.append(np.concatenate([crc[i:j] for _, i, j in runs[video]]))
         batch.members += len(batch.offset[-1])
+
+
+def _frame_lists(runs: list[tuple[int, int, int]], banks: set[int]) -> tuple[int, list[tuple[int, int]]]:
+    """How many frames a video has, and the rows of its lists of frames: its own, and its bank's if it has
+    one.
+
+    Args:
+        runs: number of the stream, first row and the one after the last, of every stream.
+        banks: numbers of the streams that are of a bank.
+    """
+    own = [(a, b) for code, a, b in runs if code not in banks][:1]
+    bank = [(a, b) for code, a, b in runs if code in banks][:1]
+    return sum(b - a for a, b in own), own + bank
 
 
 def _run_starts(rows: pa.Table) -> np.ndarray:

@@ -84,12 +84,13 @@ def _series(entry: Entry, view: str, facet: str) -> Series | None:
     stream = entry.streams[number]
     dtype = np.dtype(stream.dtype)
     step = dtype.itemsize * int(np.prod(stream.shape))
+    offsets, checksums = entry.members(number)
     return Series(
         facet if view == BASE_VIEW else f"{view}/{facet}",
         entry.shard,
-        entry.length,
-        entry.offsets(number),
-        entry.checksums(number),
+        len(offsets),
+        offsets,
+        checksums,
         stream.size - step,
         step,
         stream.shape,

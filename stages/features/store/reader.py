@@ -112,25 +112,32 @@ class FeatureStore:
         """The views that are stored, over all videos, sorted."""
         return tuple(sorted({stream.view for stream in self._index.streams}))
 
-    def counts(self) -> np.ndarray:
-        """How many frames each video has, int64 (V,), in the order of `videos`."""
-        return self._index.counts()
+    def counts(self, view: str = BASE_VIEW) -> np.ndarray:
+        """How many frames each video has, int64 (V,), in the order of `videos`.
 
-    def count(self, video: str) -> int:
-        """How many frames ``video`` has.
+        Args:
+            view: only ``bank``, the bank of clips, has frames of its own.
+        """
+        return self._index.counts(view)
+
+    def count(self, video: str, view: str = BASE_VIEW) -> int:
+        """How many frames ``video`` has in ``view``; 0 in a bank that it does not have.
 
         Raises:
             KeyError: if the store has no such video.
         """
-        return self._entry(video).length
+        return self._entry(video).count(view)
 
-    def frames(self, video: str) -> tuple[np.ndarray, np.ndarray]:
+    def frames(self, video: str, view: str = BASE_VIEW) -> tuple[np.ndarray, np.ndarray]:
         """The stored frames: indices in the video's source, int64 (n,), and times in seconds, float64 (n,).
 
+        In the view ``bank`` the indices count the frames of all clips instead, and the times are those of the
+        frames shown.
+
         Raises:
             KeyError: if the store has no such video.
         """
-        return self._entry(video).frames()
+        return self._entry(video).frames(view)
 
     def shape(self, video: str, facet: str = "tokens", view: str = BASE_VIEW) -> tuple[int, ...]:
         """The shape of the whole video's clip: (T, N, D), or (T, D) for a class token.

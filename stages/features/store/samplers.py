@@ -99,6 +99,41 @@ class RandomClip:
 
 
 @dataclass(frozen=True)
+class BankClip:
+    """Clips of a video's bank (the view ``bank``), ``clips_per_video`` of them in an epoch: never parts of
+    two.
+
+    They are different ones as long as the bank has enough, drawn anew for every epoch.
+
+    Attributes:
+        frames: of every clip in the bank.
+        clips_per_video: clips of a video in an epoch, one after the other.
+    """
+
+    frames: int
+    clips_per_video: int = 1
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "frames", "clips_per_video")
+
+    def clips(self, count: int) -> int:
+        """See `Pattern.clips`."""
+        return self.clips_per_video
+
+    def positions(self, count: int, number: int, draw: float) -> range:
+        """See `Pattern.positions`; ``count`` are the frames of all clips together.
+
+        Raises:
+            ValueError: they are no whole clips.
+        """
+        clips, rest = divmod(count, self.frames)
+        if rest or not clips:
+            raise ValueError(f"a bank of {count} frames holds no whole clips of {self.frames}")
+        order = np.random.Generator(np.random.PCG64(int(draw * 2**53))).permutation(clips)
+        return _window(int(order[number % clips]) * self.frames, self.frames, 1)
+
+
+@dataclass(frozen=True)
 class Windows:
     """All windows of ``frames`` frames, ``stride`` apart, whose starts are ``hop`` frames apart.
 
@@ -137,11 +172,12 @@ class ClipSampler:
 
     Args:
         store: where the videos are.
-        pattern: `RandomClip`, `Windows`, `WholeVideo` or another `Pattern`.
+        pattern: `RandomClip`, `BankClip`, `Windows`, `WholeVideo` or another `Pattern`.
         seed: of order and starts.
         shuffle: whether the order is random; else videos and windows rise.
         videos: a part of the store's videos; default: all.
         rank: number of this process among ``world`` ones that share the epoch.
+        view: the view whose frames are counted; only ``bank`` has other ones.
         world: with ``shuffle`` all processes get equally many clips, and an uneven rest is left out of the
             epoch; without, every clip is visited once.
 
@@ -158,9 +194,13 @@ class ClipSampler:
         videos: Sequence[str] | None = None,
         rank: int = 0,
         world: int = 1,
+        view: str = BASE_VIEW,
     ) -> None:
         self._videos = store.videos if videos is None else list(videos)
-        self._counts = store.counts() if videos is None else np.array([store.count(v) for v in videos], int)
+        if videos is None:
+            self._counts = store.counts(view)
+        else:
+            self._counts = np.array([store.count(v, view) for v in videos], int)
         self._pattern = pattern
         self._ends = np.cumsum([pattern.clips(int(n)) for n in self._counts], dtype=np.int64)
         self._shuffle = shuffle
@@ -200,7 +240,7 @@ class ClipSampler:
         total = int(self._ends[-1]) if len(self._ends) else 0
         if not self._shuffle:
             return np.arange(total), draws
-        together = self._pattern.clips_per_video if isinstance(self._pattern, RandomClip) else 1
+        together = self._pattern.clips_per_video if isinstance(self._pattern, (RandomClip, BankClip)) else 1
         firsts = random.permutation(total // together) * together
         return (firsts[:, None] + np.arange(together)).ravel(), draws
 

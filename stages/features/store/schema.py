@@ -28,6 +28,8 @@ FEATURE_ROWS = pa.schema(
 """One row per member. The array itself is the last ``itemsize * prod(shape)`` bytes of the member."""
 
 BASE_VIEW = "base"
+BANK_VIEW = "bank"
+"""The only view whose frames are not those of the video: clips drawn from it, one after the other."""
 SCALE_SUFFIX = "_scale"
 """Ends the facet of the member that holds the factors of an int8 member; no other facet may end so."""
 

@@ -17,7 +17,7 @@ from stages.features.store import members
 from stages.features.store.gauge import Gauge
 from stages.features.store.ranges import LocalFiles, ShortReadError
 from stages.features.store.reader import CorruptShardError
-from stages.features.store.schema import BASE_VIEW, FEATURE_ROWS, SCALE_SUFFIX
+from stages.features.store.schema import BANK_VIEW, BASE_VIEW, FEATURE_ROWS, SCALE_SUFFIX
 
 
 class ShardFeatures:
@@ -44,7 +44,7 @@ class ShardFeatures:
         self._rows = rows.combine_chunks()
         self._spans = _spans(self._rows)
         self._series: dict[tuple[str, str, str], members.Series] = {}
-        self._frames: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._frames: dict[tuple[str, bool], tuple[np.ndarray, np.ndarray]] = {}
         self._files = LocalFiles(str(artifact.root))
         self._name = artifact.shard(shard).relative_to(artifact.root).as_posix()
         self.gauge = Gauge()
@@ -53,17 +53,22 @@ class ShardFeatures:
         """Ids of the shard's videos, in its order."""
         return list(self._spans)
 
-    def frames(self, video: str) -> tuple[np.ndarray, np.ndarray]:
+    def frames(self, video: str, view: str = BASE_VIEW) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the stored frames in the source, int64 (T,), and times in seconds, float64 (T,).
+
+        Those of the view ``bank`` are its own, see `FeatureStore.frames`.
 
         Raises:
             KeyError: the shard has no such video.
         """
-        if video not in self._frames:
+        key = (video, view == BANK_VIEW)
+        if key not in self._frames:
             rows = self._of(video)
+            banked = pc.equal(rows["view"], BANK_VIEW)
+            rows = rows.filter(banked if key[1] else pc.invert(banked))
             index, first = np.unique(rows["frame"].to_numpy(), return_index=True)
-            self._frames[video] = index, rows["pts"].to_numpy()[first]
-        index, pts = self._frames[video]
+            self._frames[key] = index, rows["pts"].to_numpy()[first]
+        index, pts = self._frames[key]
         return index.copy(), pts.copy()
 
     def shape(self, video: str, facet: str = "tokens", view: str = BASE_VIEW) -> tuple[int, ...]:
@@ -137,7 +142,7 @@ class ShardFeatures:
             stored = ", ".join(f"{v}/{f}" for v, f in kinds if not f.endswith(SCALE_SUFFIX))
             raise KeyError(f"video {video} has no facet {facet!r} of view {view!r}; stored: {stored}")
         rows = rows.sort_by("frame").combine_chunks()
-        if rows.num_rows != len(self.frames(video)[0]):
+        if rows.num_rows != len(self.frames(video, view)[0]):
             raise damaged(self._artifact.manifest(self._shard), f"frames of video {video} are missing")
         head = rows.slice(0, 1).to_pylist()[0]
         dtype, shape = np.dtype(head["dtype"]), tuple(head["shape"])

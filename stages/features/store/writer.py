@@ -21,6 +21,7 @@ from stages.features.store import tar
 from stages.features.store.encoding import ENCODINGS, encode
 from stages.features.store.hashed_file import HashedFile
 from stages.features.store.schema import (
+    BANK_VIEW,
     BASE_VIEW,
     FEATURE_ROWS,
     check_video,
@@ -105,17 +106,14 @@ class FeatureShardWriter:
         """Seal the current video.
 
         Raises:
-            ValueError: if nothing was added for it, or its facets do not have the same frames.
+            ValueError: if nothing was added for it, or its facets do not have the same frames, apart from
+                those of the bank of clips, which have frames of their own.
         """
         if video != self._video:
             raise ValueError(f"{video} can't be kept: nothing was added for it (current: {self._video})")
         first, *others = self._streams.values()
-        for stream in others:
-            if stream.frames != first.frames or stream.pts != first.pts:
-                raise ValueError(
-                    f"{video}: {stream.view}/{stream.facet} has other frames ({len(stream.frames)}) "
-                    f"than {first.view}/{first.facet} ({len(first.frames)})"
-                )
+        for bank in (False, True):
+            _refuse_other_frames(video, [s for s in self._streams.values() if (s.view == BANK_VIEW) == bank])
         rows = self._place(first, self._file.size - first.size)
         for stream in others:
             start = self._file.size
@@ -247,3 +245,14 @@ class FeatureShardWriter:
             with contextlib.suppress(OSError):  # a full disk; the file has no name and is gone anyway
                 spool.close()
         self._spools = []
+
+
+def _refuse_other_frames(video: str, streams: list[_Stream]) -> None:
+    """Raise ValueError unless all ``streams`` have the frames of the first."""
+    for stream in streams[1:]:
+        first = streams[0]
+        if stream.frames != first.frames or stream.pts != first.pts:
+            raise ValueError(
+                f"{video}: {stream.view}/{stream.facet} has other frames ({len(stream.frames)}) "
+                f"than {first.view}/{first.facet} ({len(first.frames)})"
+            )

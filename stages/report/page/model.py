@@ -56,6 +56,58 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class TubeLine:
+    """A named tube of one video.
+
+    Attributes:
+        tube: its number, which overlays know it by.
+        frames: in how many it has pixels.
+        label: its name, or ``unnamed``.
+        score: the name's probability; None where no name fits.
+        top: the best names and their probabilities, falling.
+        members: numbers of the tubes that it was merged from.
+        background: the name of background that fits better than any target, else empty.
+    """
+
+    tube: int
+    frames: int
+    label: str
+    score: float | None = None
+    top: Sequence[tuple[str, float]] = ()
+    members: Sequence[int] = ()
+    background: str = ""
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """A name in the whole corpus: its tubes, the videos that have one, the frames of all of them."""
+
+    label: str
+    tubes: int
+    videos: int
+    frames: int
+    score: float | None
+    """Mean probability."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names of a corpus and where they come from.
+
+    Attributes:
+        labels: most tubes first.
+        videos: how many there are.
+        facts: what named and what found the tubes, in order.
+        warning: what must be told about the weights.
+    """
+
+    labels: Sequence[LabelLine]
+    videos: int
+    facts: Sequence[tuple[str, str]] = ()
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
 class Overlay:
     """Tubes of one video on some of its frames.
 
@@ -65,6 +117,7 @@ class Overlay:
         score: its figure, with the protocol's name.
         frames: pairs of uint8 (H, W, 3) and tube numbers int (H, W), -1 for none.
         times: when each frame is, as text.
+        tubes: where they have names, largest first.
     """
 
     video: str
@@ -72,6 +125,7 @@ class Overlay:
     score: str
     frames: Sequence[tuple[np.ndarray, np.ndarray]]
     times: Sequence[str]
+    tubes: Sequence[TubeLine] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +165,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     videos: Sequence[VideoLine] = ()
+    naming: Naming | None = None
     words: Sequence[MetricRow] = ()
     """How often the CLIP that the run trains knows the right word: ``right``, ``chance``, ``majority``."""
 

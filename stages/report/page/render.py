@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from stages.report.page.charts import chart
-from stages.report.page.model import Comparison, MetricRow, Overlay, Report, StageLine, Values
-from stages.report.page.pictures import data_uri, overlay
+from stages.report.page.html import capped, section, table
+from stages.report.page.model import Comparison, MetricRow, Report, StageLine, Values
+from stages.report.page.named import names_section, strip
 from stages.report.page.style import CSS, JS
 
 MOST = 200
@@ -20,17 +21,25 @@ def render(report: Report) -> str:
     """The page of a run."""
     parts = [
         f"<h1>{escape(report.title)}</h1><p class='soft'>made {escape(report.created)}</p>",
+        _warning(report),
         *(f"<p class='note'>{escape(note)}</p>" for note in report.notes),
-        _section("Figures", _figures(report)) if report.rows else "",
-        _section("Tubes", "".join(map(_strip, report.overlays))) if report.overlays else "",
-        _section("Flow", f"<div class='flow'>{''.join(map(_stage, report.stages))}</div>"),
-        _section("Training", f"<div class='charts'>{charts}</div>") if (charts := _charts(report)) else "",
-        _section("Videos", _videos(report)) if report.videos else "",
-        _section("Words that the trained CLIP knows", _words(report)) if report.words else "",
-        _section(f"Rejects ({len(report.rejects)})", _rejects(report)),
-        _section("How it was made", _origin(report)),
+        section("Figures", _figures(report)) if report.rows else "",
+        section("Tubes", "".join(map(strip, report.overlays))) if report.overlays else "",
+        names_section(report.naming, report.overlays) if report.naming is not None else "",
+        section("Flow", f"<div class='flow'>{''.join(map(_stage, report.stages))}</div>"),
+        section("Training", f"<div class='charts'>{charts}</div>") if (charts := _charts(report)) else "",
+        section("Videos", _videos(report)) if report.videos else "",
+        section("Words that the trained CLIP knows", _words(report)) if report.words else "",
+        section(f"Rejects ({len(report.rejects)})", _rejects(report)),
+        section("How it was made", _origin(report)),
     ]
     return document(report.title, "".join(parts))
+
+
+def _warning(report: Report) -> str:
+    if report.naming is None or not report.naming.warning:
+        return ""
+    return f"<p class='note loud' role='alert'>{escape(report.naming.warning)}</p>"
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -44,11 +53,12 @@ def render_comparison(comparison: Comparison) -> str:
             more = "" if spread is None else f" <span class='soft'>± {100 * spread:.1f}</span>"
             cells.append(_number(value, more))
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    table = _table(["candidate", "runs", *names], rows, dict(comparison.protocols))
     listed = "".join(f"<li>{escape(run)}</li>" for run in comparison.runs)
     notes = "".join(f"<p class='note'>{escape(note)}</p>" for note in comparison.notes)
-    body = f"<h1>{escape(comparison.title)}</h1>{notes}" + _section("Figures", table)
-    body += _section("Runs", f"<ul>{listed}</ul>")
+    body = f"<h1>{escape(comparison.title)}</h1>{notes}" + section(
+        "Figures", table(["candidate", "runs", *names], rows, dict(comparison.protocols))
+    )
+    body += section("Runs", f"<ul>{listed}</ul>")
     return document(comparison.title, body)
 
 
@@ -60,24 +70,6 @@ def document(title: str, body: str) -> str:
         "<link rel='icon' href='data:,'>"
         f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>{body}</main>"
         f"<script>{JS}</script></body></html>\n"
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _table(columns: Sequence[str], rows: Iterable[str], titles: dict[str, str] | None = None) -> str:
-    """A sortable table; ``rows`` are HTML."""
-    heads = "".join(
-        f"<th scope='col' title='{escape((titles or {}).get(name, ''), quote=True)}'>"
-        f"<button type='button'>{escape(name)}</button></th>"
-        for name in columns
-    )
-    body = "".join(rows)
-    return (
-        f"<div class='card scroll'><table class='sortable'><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -105,7 +97,7 @@ def _figures(report: Report) -> str:
         rows.append(f"<tr class='{kind}'>{''.join(cells)}</tr>")
     legend = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.protocols)
     more = f"<details><summary>What the protocols count</summary><dl>{legend}</dl></details>"
-    return _table(["candidate", *names], rows, dict(report.protocols)) + more
+    return table(["candidate", *names], rows, dict(report.protocols)) + more
 
 
 def _below(row: MetricRow, name: str, trivial: Sequence[MetricRow]) -> str:
@@ -118,17 +110,6 @@ def _below(row: MetricRow, name: str, trivial: Sequence[MetricRow]) -> str:
         return ""
     best = max(better, key=lambda t: t.values[name] or 0.0)
     return f" <span class='below'>below {escape(best.candidate)}</span>"
-
-
-def _strip(found: Overlay) -> str:
-    tag = f"<span class='tag'>{escape(found.note)}</span> " if found.note else ""
-    pictures = "".join(
-        f"<div><img alt='{escape(found.video, quote=True)} at {escape(time, quote=True)}' "
-        f"src='{data_uri(overlay(rgb, labels))}'><span>{escape(time)}</span></div>"
-        for (rgb, labels), time in zip(found.frames, found.times, strict=True)
-    )
-    head = f"<p>{tag}{escape(found.video)} <span class='soft'>{escape(found.score)}</span></p>"
-    return f"{head}<div class='strip'>{pictures}</div>"
 
 
 def _stage(line: StageLine) -> str:
@@ -157,7 +138,7 @@ def _videos(report: Report) -> str:
         f"{''.join(_number(_finite(line.values, name)) for name in names)}</tr>"
         for line in report.videos[:MOST]
     ]
-    return _capped(len(report.videos)) + _table(["video", *names], rows)
+    return capped(len(report.videos), MOST) + table(["video", *names], rows)
 
 
 def _words(report: Report) -> str:
@@ -166,7 +147,7 @@ def _words(report: Report) -> str:
     for row in report.words:
         cells = "".join(_number(_finite(row.values, name)) for name in columns)
         rows.append(f"<tr><td>{escape(row.candidate)}</td>{cells}</tr>")
-    return "<p class='soft'>Zero-shot, on held-out sprites.</p>" + _table(["word", *columns], rows)
+    return "<p class='soft'>Zero-shot, on held-out sprites.</p>" + table(["word", *columns], rows)
 
 
 def _rejects(report: Report) -> str:
@@ -177,11 +158,7 @@ def _rejects(report: Report) -> str:
         f"<td class='text'>{escape(line.error_class)}</td><td class='wrap'>{escape(line.message)}</td></tr>"
         for line in report.rejects[:MOST]
     ]
-    return _capped(len(report.rejects)) + _table(["video", "stage", "class", "message"], rows)
-
-
-def _capped(count: int) -> str:
-    return f"<p class='soft'>The first {MOST} of {count:,}.</p>" if count > MOST else ""
+    return capped(len(report.rejects), MOST) + table(["video", "stage", "class", "message"], rows)
 
 
 def _origin(report: Report) -> str:

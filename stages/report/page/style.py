@@ -23,6 +23,7 @@ tr.own td { font-weight: 600; } tr.published td { color: var(--soft); font-style
 .below { color: var(--bad); background: var(--badback); border-radius: 6px; padding: 1px 6px; font-size: 12px;
   font-weight: 500; white-space: normal; }
 .note { border-left: 4px solid var(--bad); padding: 8px 12px; background: var(--badback); border-radius: 0 8px 8px 0; }
+.loud { font-size: 18px; font-weight: 700; }
 .charts, .flow { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
 figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
 .curve { fill: none; stroke: var(--accent); stroke-width: 1.6; } .dot { fill: transparent; }
@@ -30,6 +31,13 @@ figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height
 .tick { fill: var(--soft); font-size: 11px; }
 .strip { display: flex; gap: 6px; overflow-x: auto; margin: 8px 0 18px; } .strip img { height: 150px; display: block;
   border-radius: 6px; } .strip span { font-size: 12px; color: var(--soft); }
+.frame { position: relative; overflow: hidden; border-radius: 6px; }
+.strip .spot { position: absolute; transform: translate(-50%, -50%); max-width: 60%; padding: 0 5px; border-left: 4px solid;
+  border-radius: 3px; background: rgb(0 0 0 / 70%); color: #fff; font-size: 11px; line-height: 16px; white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; }
+.key { display: flex; flex-wrap: wrap; gap: 2px 16px; list-style: none; margin: -10px 0 22px; padding: 0; font-size: 13px; }
+.key li { overflow-wrap: anywhere; } .key i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
+.facts dd { text-align: left; } section > .card + .card, section > .card + details, section > details + .card { margin-top: 12px; }
 .tag { background: var(--accent); color: var(--card); border-radius: 6px; padding: 1px 7px; font-size: 12px; }
 .flow .card { position: relative; } .flow b { font-size: 16px; } dl { display: grid; gap: 0 12px;
   grid-template-columns: auto 1fr; margin: 6px 0 0; font-size: 13px; } dt { color: var(--soft); } dd { margin: 0;

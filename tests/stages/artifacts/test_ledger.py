@@ -49,6 +49,16 @@ def test_later_versions_of_a_source_supersede_all_its_segments(artifact, written
     assert Ledger.load(artifact).totals().superseded == 2
 
 
+def test_segments_of_one_version_may_lie_in_several_shards_below(artifact, written):
+    """As tubes of a long file whose features fill two shards, and one of them was retried."""
+    commit(artifact, "000000-00-00", written(), [Done("a~0000")], "000000-00")
+    commit(artifact, "000000-01-00", written(), [Done("a~0001")], "000000-01")
+    commit(artifact, "000000-r00-00", written(), [Done("a~0002")], "000000-r00")
+    assert list(current(artifact)) == ["a~0000", "a~0001", "a~0002"]
+    commit(artifact, "000003-00-00", written(), [Done("a")], "000003-00")
+    assert list(current(artifact)) == ["a"]
+
+
 def test_a_source_that_went_bad_supersedes_its_result(artifact, written):
     commit(artifact, "000000-00", written(), [Done("a")], "000000")
     commit(artifact, "000001-00", written(), [Skipped("a", "catalog: truncated")], "000001")

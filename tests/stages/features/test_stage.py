@@ -130,10 +130,22 @@ PRINTS = {
 
 
 @pytest.mark.parametrize(("fingerprint", "stage"), PRINTS.items())
-def test_caches_made_before_masked_views_stay_valid(fingerprint, stage):
+def test_caches_made_before_masked_views_and_banks_stay_valid(fingerprint, stage):
     assert stage.fingerprint() == fingerprint
-    unused = replace(stage, views=replace(stage.views, masked_ratio=0.25))
+    unused = replace(stage, views=replace(stage.views, masked_ratio=0.25, clip_strides=(3,)))
     assert unused.fingerprint() == fingerprint
+
+
+def test_settings_of_a_bank_count():
+    stage = FeaturesStage(BackboneSpec("videomae_vitt8", "random"))
+    views = ViewsSpec(clips=2)
+    changed = (ViewsSpec(), views, replace(views, clips=3), replace(views, clip_strides=(1,)))
+    prints = {replace(stage, views=v).fingerprint() for v in (*changed, replace(views, seed=1))}
+    assert len(prints) == 5
+    with pytest.raises(SettingsError, match="dino_vits16 encodes every frame alone.*views.clips=0"):
+        replace(DINO, views=views)
+    with pytest.raises(SettingsError, match=r"views.clip_strides=\[0\]"):
+        ViewsSpec(clip_strides=(0,))
 
 
 def test_settings_of_masked_views_count():

@@ -18,6 +18,7 @@ def frames():
 
 def test_names():
     assert ViewsSpec().names() == ("base",)
+    assert ViewsSpec(masked=1, clips=2).names() == ("base", "mask0", "bank")
     assert ALL.names() == ("base", "flip", "photo0", "photo1", "photo2")
     with pytest.raises(SettingsError):
         ViewsSpec(photometric=-1)

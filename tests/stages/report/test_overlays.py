@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
-from stages.report.overlays import HEIGHT, SHOWN, _nearest, overlays
+from stages.report.overlays import HEIGHT, SHOWN, _chosen, _nearest, overlays
 from stages.stage import WorkContext
 from stages.tubes.reader import TubeStore
 from tests.layouts import moving
@@ -61,6 +61,35 @@ def test_a_protocol_without_figures_shows_the_first_videos(context: WorkContext)
     drawn = overlays(context, "jf@davis17u")
     assert [(o.note, o.score) for o in drawn] == [("", "")] * 3
     assert [o.video for o in drawn] == sorted(o.video for o in drawn)
+
+
+def test_named_tubes_are_shown_where_there_are_some(
+    context: WorkContext, measured: Measured, named: Path, tmp_path: Path
+) -> None:
+    """Their own figures choose the videos; where they have none, those of the masks that were named."""
+    inputs = {**context.inputs, "named": str(named)}
+    shown = overlays(dataclasses.replace(context, inputs=inputs), "mbo@video")
+    store = TubeStore(named)
+    plain = _chosen(context, TubeStore(context.inputs["tubes"]), "mbo@video")
+    assert [(o.video, o.note, o.score) for o in shown] == plain
+    for found in shown:
+        assert {t.tube for t in found.tubes} == set(store.tubes(found.video, "named")["tube"].to_pylist())
+        assert {int(n) for _, small in found.frames for n in np.unique(small)} <= {
+            t.tube for t in found.tubes
+        }
+    copy = Path(shutil.copytree(measured.artifact("metrics"), tmp_path / "metrics"))
+    path = whole.current(copy)[0] / "per_video.parquet"  # type: ignore[index]
+    table = pq.read_table(path)
+    mine = table.filter(pc.equal(table["candidate"], "decoder")).to_pylist()
+    turned = [{**row, "candidate": "named", "value": 1 - row["value"]} for row in mine]
+    pq.write_table(pa.concat_tables([table, pa.Table.from_pylist(turned, table.schema)]), path)
+    context = dataclasses.replace(context, inputs={**inputs, "metrics": str(copy)})
+    best = max(turned, key=lambda row: row["value"] if row["protocol"] == "mbo@video" else -1)
+    assert _chosen(context, store, "mbo@video")[0] == (
+        best["video"],
+        "best",
+        f"mbo@video {best['value']:.3f}",
+    )
 
 
 def test_one_ranked_video_is_neither_best_nor_worst(

@@ -14,6 +14,7 @@ from stages.errors import SettingsError
 from stages.sprites.palette import mask_palette
 from stages.tubes.export import export_pngs, export_youtube_vis
 from stages.tubes.reader import TubeStore
+from tests.named import VOCABULARY
 from tests.stages.tubes.making import SIZE, make_store, random_segmentation, squares
 
 
@@ -57,6 +58,25 @@ def test_youtube_vis_round_trip(store, tmp_path):
         assert len(tubes) == 1, "one annotation, one tube"
         assert len(annotation["segmentations"]) == annotation["length"] == len(labels)
     assert all(np.array_equal(again[number], labels) for number, labels in maps.items())
+
+
+def test_named_tubes_have_the_categories_and_scores_of_their_names(named, tmp_path):
+    named = TubeStore(named)
+    results, data = (
+        json.loads(p.read_text())
+        for p in export_youtube_vis(named, "named", tmp_path / "all", names=VOCABULARY)
+    )
+    categories = {c["id"]: c["name"] for c in data["categories"]}
+    assert categories == {0: "unnamed", **dict(enumerate(VOCABULARY, start=1))}
+    tubes = [(v["id"], t) for v, name in zip(data["videos"], named.videos(), strict=True)
+             for t in named.tubes(name, "named").to_pylist()]  # fmt: skip
+    for result, (video, tube) in zip(results, tubes, strict=True):
+        assert (result["video_id"], categories[result["category_id"]]) == (video, tube["label"])
+        expected = tube["score"] if tube["label"] == "unnamed" else tube["label_score"]
+        assert result["score"] == pytest.approx(expected, rel=1e-6)
+    few, _ = export_youtube_vis(named, "named", tmp_path / "few", unnamed=False, names=VOCABULARY)
+    assert json.loads(few.read_text()) == [r for r in results if r["category_id"] != 0]
+    assert 0 < len(json.loads(few.read_text())) < len(results)
 
 
 def test_files_do_not_depend_on_the_run(store, tmp_path):

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from stages.artifacts.commit import commit
@@ -10,7 +11,7 @@ from stages.artifacts.manifest import DamagedError
 from stages.outcome import Done
 from stages.tubes.labels import label_maps, overlapping_masks
 from stages.tubes.reader import TubeShard, TubeStore, read_frames, read_tubes
-from stages.tubes.table import TUBE_SCHEMA, TUBES_SCHEMA
+from stages.tubes.table import TUBE_SCHEMA, TUBES_SCHEMA, tubes_of
 from stages.tubes.writer import TubesWriter
 from tests.stages.tubes.making import (
     SIZE,
@@ -123,3 +124,16 @@ def test_mistakes_and_damage_say_what_is_wrong(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         store.label_map("a", "cluster")
+
+
+def test_columns_that_are_asked_for_and_all_videos_shard_by_shard(named):
+    store = TubeStore(named)
+    everything = [store.rows(video, "named", ["tube", "label"]) for video in store.videos()]
+    assert everything[0].column_names == ["video", "mask", "tube", "label"]
+    whole = pa.concat_tables(everything)
+    assert whole.equals(read_frames(named, "named").select(whole.column_names))
+    parts = list(store.parts("named", ["tube", "label"]))
+    assert pa.concat_tables(parts).sort_by("video").equals(whole.sort_by("video"))
+    assert TubeStore(named).rows(store.videos()[0], None, ["rle"]).column_names == ["video", "mask", "rle"]
+    few = tubes_of(store.rows(store.videos()[0], "named", ["tube", "frame", "area", "score", "label"]))
+    assert few.equals(store.tubes(store.videos()[0], "named").select(few.column_names))

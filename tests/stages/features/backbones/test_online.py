@@ -7,7 +7,7 @@ import torch
 from stages.errors import SettingsError
 from stages.features.backbone_spec import BackboneSpec
 from stages.features.backbones.base import build
-from stages.features.backbones.online import kept_encoder
+from stages.features.backbones.online import clip_encoder, kept_encoder
 
 SPEC = BackboneSpec(name="vit_tiny_patch16_224", weights="random", facets=("cls", "pixels", "tokens"))
 
@@ -65,3 +65,19 @@ def test_what_can_not_be():
     for name in ("patchstats", "dino_resnet50", "resnet10t"):
         with pytest.raises(SettingsError, match=f"backbone {name} can't leave out patches"):
             kept_encoder(BackboneSpec(name=name, weights="random"))
+
+
+def test_clips_give_what_runs_store():
+    spec = BackboneSpec(name="videomae_vitt8", weights="random", facets=("tokens", "pixels"))
+    frames = torch.randint(0, 256, (16, 16, 24, 3), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    stored = build(spec).extract(frames.numpy())
+    found = clip_encoder(spec, grid=(2, 3))(torch.from_numpy(stored["pixels"]).unflatten(0, (2, 8)))
+    assert found.dtype == torch.float32 and not found.requires_grad
+    expected = torch.from_numpy(stored["tokens"]).float().unflatten(0, (2, 8))
+    assert torch.allclose(found, expected, rtol=2**-9, atol=2e-4)
+    with pytest.raises(ValueError, match="clips of 4 frames, not of 8"):
+        clip_encoder(spec)(frames[None, :4])
+    with pytest.raises(SettingsError, match="encodes every frame alone: choose one such as videomae_vitb16"):
+        clip_encoder(SPEC)

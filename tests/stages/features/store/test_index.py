@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from stages.artifacts.commit import commit
@@ -194,3 +195,18 @@ def test_building_holds_one_batch_and_not_the_corpus(tmp_path: Path, monkeypatch
     FeatureStore(Artifact.at(tmp_path / "s").root)
     assert sum(seen) == 48
     assert max(seen) < 6 + 4
+
+
+def test_an_index_made_before_there_were_banks_is_read(tmp_path: Path) -> None:
+    artifact = make_store(tmp_path / "s", [{"a": 2, "b": 3}], views=("base", "flip"))
+    FeatureStore(artifact.root)
+    (entries,) = (artifact.root / locate.FOLDER).glob("*.entries.arrow")
+    table = pa.ipc.open_file(pa.OSFile(str(entries))).read_all().drop_columns("length")
+    entries.unlink()
+    with pa.OSFile(str(entries), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    store = FeatureStore(artifact.root)
+    assert store.counts().tolist() == [2, 3] and store.count("b", "bank") == 0
+    for video, count in (("a", 2), ("b", 3)):
+        expected = [features(video, frame, "tokens", (6, 8), "flip") for frame in source_frames(count)]
+        np.testing.assert_array_equal(store.array(video, view="flip"), np.stack(expected))

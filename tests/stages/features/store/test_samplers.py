@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import (
+    BankClip,
     Clip,
     ClipDataset,
     ClipSampler,
@@ -219,3 +220,14 @@ def test_loader_workers_read_what_the_process_reads(store: FeatureStore, method:
     for clip, found, mask in zip(expected, tokens, masks, strict=True):
         assert torch.equal(found, load(store, clip)[0])
         assert mask.tolist() == list(clip.mask)
+
+
+def test_a_bank_gives_each_of_its_clips_before_one_comes_again() -> None:
+    pattern = BankClip(4, clips_per_video=3)
+    assert pattern.clips(12) == 3
+    for draw in (0.0, 0.3, 0.9):
+        starts = [pattern.positions(12, number, draw) for number in range(6)]
+        assert {s.start for s in starts[:3]} == {0, 4, 8} and starts[3:] == starts[:3]
+    for count in (0, 10):
+        with pytest.raises(ValueError, match=f"a bank of {count} frames holds no whole clips of 4"):
+            pattern.positions(count, 0, 0.5)

@@ -14,11 +14,14 @@ from stages.report.page.model import (
     Comparison,
     ComparisonRow,
     Curve,
+    LabelLine,
     MetricRow,
+    Naming,
     Overlay,
     RejectLine,
     Report,
     StageLine,
+    TubeLine,
     VideoLine,
 )
 from stages.report.page.render import MOST, render, render_comparison
@@ -81,13 +84,15 @@ def figures(*rows: MetricRow, **changes: object) -> Page:
 def everywhere(text: str) -> Report:
     """A report with ``text`` in every place that names come from outside."""
     picture = (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), int))
+    tube = TubeLine(0, 1, text, 0.5, [(text, 0.5)], [0], text)
     return Report(
         title=text, created=text, recipe=text, primary=text,
         stages=[StageLine(text, text, text, text, 1.0, 1, 1, 1, 1, 1, 1)],
         protocols=[(text, text)],
         rows=[MetricRow(text, {text: 0.1}, trained=True, source=text), MetricRow(text, {text: 0.2})],
         curves=[Curve(text, [(0, 1.0)])],
-        overlays=[Overlay(text, text, text, [picture], [text])],
+        overlays=[Overlay(text, text, text, [picture], [text], [tube])],
+        naming=Naming([LabelLine(text, 1, 1, 1, 0.5)], 1, [(text, text)], text),
         rejects=[RejectLine(text, text, text, text)],
         config={text: text}, fingerprints={text: text}, versions={text: text}, notes=[text],
         videos=[VideoLine(text, {text: 0.1})],
@@ -99,8 +104,18 @@ def test_names_are_text_wherever_they_stand() -> None:
     page, harmless = Page(render(report)), Page(render(everywhere("name")))
     assert page.tags == harmless.tags
     assert [name for name, _ in page.attributes] == [name for name, _ in harmless.attributes]
-    assert page.text.count(EVIL) >= 15
+    assert page.text.count(EVIL) >= 25
     assert "onerror" not in {name for name, _ in page.attributes}
+
+
+def test_random_weights_are_said_before_anything_else() -> None:
+    naming = Naming([LabelLine("dog", 1, 1, 1, 0.5)], 1, warning="THE NAMES MEAN NOTHING: x")
+    text = render(dataclasses.replace(EMPTY, naming=naming, notes=["other"]))
+    assert text.count("role='alert'") == 1
+    assert text.index("THE NAMES MEAN NOTHING") < text.index("other") < text.index("<h2>")
+    assert "role='alert'" not in render(
+        dataclasses.replace(EMPTY, naming=dataclasses.replace(naming, warning=None))
+    )
 
 
 def test_a_page_fetches_nothing() -> None:

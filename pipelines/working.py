@@ -1,0 +1,73 @@
+"""The course of a run: map stages stream, with pauses for the trainings that are due."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipelines.dropping import Dropper
+from pipelines.graph import BoundWhole, Graph
+from pipelines.output import Output
+from pipelines.planning import Options, Plan, make_plan
+from pipelines.progress import Reporter, StageProgress
+from pipelines.running import Part, Runner, consolidate, make_whole, next_fit, run_plan
+from pipelines.runs import RunRecord
+from stages.artifacts.ledger import Ledger
+from stages.discovery.sample import sampled_shards
+
+
+class Work:
+    """One run of a recipe, up to the stages that take everything.
+
+    Args:
+        options: those that the first plan was made with; what it knew about retries is recorded.
+    """
+
+    def __init__(
+        self, graph: Graph, options: Options, runner: Runner, output: Output, record: RunRecord
+    ) -> None:
+        self._graph, self._runner, self._output, self._record = graph, runner, output, record
+        self._options = dataclasses.replace(options, retry_failed=False)
+        self._dropper = Dropper(graph, record.id)
+        self._done: dict[str, StageProgress] = {}
+
+    def do(self, plan: Plan) -> None:
+        """Map stages up to a training that is due, the training, and so on; then the rest in one stream."""
+        self._dropper.expect(plan.tasks)
+        self._dropper.sweep()
+        if not plan.pending:
+            self._output.say("nothing to do: everything is cached")
+            return
+        while (fit := next_fit(self._graph)) is not None:
+            if fit.streams:
+                self._feed(plan, fit)
+            self._output.say(f"training {fit.stage.name} in {fit.folder}")
+            with self._record.timed(fit.stage.kind):
+                make_whole(fit, self._graph, self._runner, {})
+            plan = self._planned()
+        self._stream(plan, Part())
+        self._dropper.expect(())
+        self._dropper.sweep()
+
+    def _feed(self, plan: Plan, fit: BoundWhole) -> None:
+        """Make what ``fit`` learns from: all of it, or of the whole catalog's videos the sampled ones."""
+        roots = None
+        if fit.sample:
+            self._stream(plan, Part(1))
+            plan = self._planned()
+            roots = sampled_shards(Ledger.load(self._graph.chain[0].artifact), fit.sample)
+        self._stream(plan, Part(fit.after, roots))
+        consolidate(self._graph, fit.after, complete=False)
+
+    def _planned(self) -> Plan:
+        plan = make_plan(self._graph, self._options, record=True)
+        self._dropper.expect(plan.tasks)
+        return plan
+
+    def _stream(self, plan: Plan, part: Part) -> None:
+        """Run ``part`` of the plan, and count what it does."""
+        for stage in plan.chain:
+            progress = self._done.setdefault(stage.kind, StageProgress(stage.kind, 0))
+            progress.total = None if stage.todo is None else progress.finished + stage.todo
+        stages, quiet = list(self._done.values()), self._output.as_json
+        with Reporter(self._output.errors, stages, self._record.update, quiet=quiet) as reporter:
+            run_plan(plan, self._runner, reporter, self._record.id, part, self._dropper)
