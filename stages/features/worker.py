@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.catalog.content import refuse_changed
-from stages.catalog.ids import path_of
+from stages.catalog.decoding import decode_rows
 from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.frames import FrameChunk
-from stages.decode.spec import DecodeRequest, expected_frames
+from stages.decode.spec import expected_frames
 from stages.errors import SettingsError
 from stages.features.backbones.base import FeatureOverflowError, MaskingBackbone, build, frames_of
 from stages.features.backbones.table import PIXELS
@@ -67,12 +66,13 @@ class FeaturesWorker:
         Raises:
             FeatureOverflowError: the model gives values that fp16 can't hold; names video, frame and remedy.
         """
-        changed = {item["video"]: error for item in items if (error := self._changed(item))}
-        requests = [self._request(item) for item in items if item["video"] not in changed]
-        videos = self._client.decode(requests, attempts)
-        for item in items:
-            error = changed.get(item["video"])
-            yield Rejected.of(item["video"], error) if error else self._outcome(next(videos), item, writer)
+        spec, batch = self._stage.decode, self._stage.backbone.batch
+        videos = decode_rows(self._client, self._root, items, spec, self._geometry, batch, attempts)
+        for item, video in zip(items, videos, strict=True):
+            if isinstance(video, MediaError):
+                yield Rejected.of(item["video"], video)
+            else:
+                yield self._outcome(video, item, writer)
 
     def close(self) -> None:
         """End the decoder child."""
@@ -80,25 +80,6 @@ class FeaturesWorker:
 
     def _masks(self) -> bool:
         return isinstance(self._backbone, MaskingBackbone) and self._backbone.masks
-
-    def _changed(self, item: Row) -> MediaError | None:
-        try:
-            refuse_changed(self._root, item)
-        except MediaError as error:
-            return error
-        return None
-
-    def _request(self, item: Row) -> DecodeRequest:
-        return DecodeRequest(
-            key=item["video"],
-            path=path_of(self._root, item["uri"]),
-            start=item["start"],
-            frames=item["frames"],
-            clock=item["fps"],
-            spec=self._stage.decode,
-            geometry=self._geometry,
-            chunk=self._stage.backbone.batch,
-        )
 
     def _outcome(self, video: DecodedVideo, item: Row, writer: FeatureShardWriter) -> Outcome:
         frames, size = 0, (0, 0)
