@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from stages.labeling.clip_model import load_clip
 from stages.labeling.embeddings_worker import clip_of, tubes_by_frame
 from stages.labeling.merging import Merged, merge
 from stages.labeling.prompts import prompts
-from stages.labeling.text_cache import TextFeatures, cached_text_features
+from stages.labeling.text_cache import TEXT_FOLDER, TextFeatures, cached_text_features
 from stages.labeling.touching import touching_tubes, tubes_by_clip
 from stages.outcome import Done, Outcome
 from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
@@ -32,10 +33,6 @@ from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
 
 if TYPE_CHECKING:
     from stages.labeling.named_stage import NamedStage
-
-TEXT_FOLDER = "text"
-"""Folder of the store that keeps text features, for all runs on it."""
-
 
 class NamedWorker:
     """See `ShardWorker`. Nothing is decoded, and no image is looked at.
@@ -135,7 +132,11 @@ def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
 
     def encode(sentences: Sequence[str]) -> TextFeatures:
         model = load_clip(spec)
-        return TextFeatures(model.text_features(sentences), model.truncated(sentences))
+        made = TextFeatures(model.text_features(sentences), model.truncated(sentences))
+        if made.truncated:
+            cut = ", ".join(map(repr, made.truncated))
+            warnings.warn(f"label.vocabulary: CLIP reads only the beginning of {cut}", stacklevel=2)
+        return made
 
     with whole.exclusively(folder):
         return cached_text_features(folder, spec.identity(), prompts(texts, stage.prompt), texts, encode)
