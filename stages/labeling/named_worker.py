@@ -34,6 +34,7 @@ from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
 if TYPE_CHECKING:
     from stages.labeling.named_stage import NamedStage
 
+
 class NamedWorker:
     """See `ShardWorker`. Nothing is decoded, and no image is looked at.
 
