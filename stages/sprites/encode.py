@@ -41,5 +41,9 @@ def write_h264(path: Path, rgb: NDArray[np.uint8], fps: float, crf: int = CRF) -
         context.color_range, context.colorspace = _LIMITED_RANGE, _BT601
         context.color_primaries = context.color_trc = _BT601
         for picture in rgb:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            # Left to the encoder, this conversion now and then gives the last block other values.
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED_RANGE
+            )
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
