@@ -16,6 +16,7 @@ from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.spec import Geometry
 from stages.discovery.device import resolve_device
 from stages.discovery.video import frame_layout
+from stages.labeling.clip_hub import release_file
 from stages.labeling.clip_model import ClipModel, load_clip
 from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.looks import Crops, Look, Patches, Seen
@@ -120,6 +121,18 @@ def tubes_by_frame(tubes: TubeShard, video: str) -> Mapping[int, list[Row]]:
 def clip_of(spec: ClipSpec | None, context: WorkContext) -> ClipSpec:
     """The model to use: ``spec``, or the one that the recipe has trained."""
     return ClipSpec(model=context.inputs["clip"]) if spec is None else spec
+
+
+def check_clip(stage: EmbeddingsStage, spec: ClipSpec, context: WorkContext) -> None:
+    """What a worker will need, without a worker: the file of the weights; with a branch, that it fits them.
+
+    Raises:
+        SettingsError: the model or the branch can't be had as described.
+    """
+    if stage.by == "patches" and stage.branch:
+        _look(stage, context, spec, load_clip(spec))
+    elif spec.weights == "hub" and spec.weights_file() is None:
+        release_file(spec)
 
 
 def _look(stage: EmbeddingsStage, context: WorkContext, spec: ClipSpec, model: ClipModel) -> Look:
