@@ -49,15 +49,15 @@ class Comparison:
         return np.array([1 + (others + k if i is None else i) for k, i in enumerate(found)], np.int64)
 
 
-def protocols_of(names: Sequence[str], comparison: Comparison, own: bool) -> list[str]:
+def protocols_of(names: Sequence[str], comparison: Comparison, named: bool) -> list[str]:
     """Those of the protocols ``names`` that can say something of a candidate: what trivial rows find has no
-    name, so where the method's tubes have names they don't compare.
+    name, nor have kinds of masks beyond the published one, so where tubes have names these don't compare.
 
     Args:
-        own: whether it is the method's own.
+        named: whether the candidate's tubes have been given names, where there is a vocabulary.
     """
-    silent = {"words"} if not (comparison.vocabulary and own) else set()
-    if comparison.columns is not None and not own:
+    silent = {"words"} if not (comparison.vocabulary and named) else set()
+    if comparison.columns is not None and not named:
         silent.add("boxes")
     protocols = [BOX_PROTOCOLS[name] for name in names]
     return [p.name for p in protocols if not (p.names and p.takes in silent)]

@@ -39,6 +39,9 @@ NO_TRUTH = "no ground truth"
 NO_OBJECT = "the ground truth shows no object in any of its frames"
 _FEATURES = 1
 """Which stage of the chain has features."""
+_NAMED_KINDS = 2
+"""The first kinds of masks of named tubes, `NAMED` and the method's published one, have names; see
+`stages.labeling.named_stage`."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ class Candidate(ABC):
     """One set of tubes of a video, read or made when a protocol asks for it.
 
     Args:
-        own: whether it is the method's own, and no trivial row.
+        named: whether its tubes have names, in a recipe that gives any.
     """
 
-    def __init__(self, name: str, own: bool) -> None:
-        self.name, self.own = name, own
+    def __init__(self, name: str, named: bool) -> None:
+        self.name, self.named = name, named
 
     @abstractmethod
     def label_map(self) -> np.ndarray:
@@ -88,7 +91,7 @@ class Stored(Candidate):
     """A kind of mask of the method."""
 
     def __init__(self, kind: str, shard: TubeShard, video: str) -> None:
-        super().__init__(kind, own=True)
+        super().__init__(kind, named=kind in shard.kinds(video)[:_NAMED_KINDS])
         self._shard, self._video = shard, video
 
     def label_map(self) -> np.ndarray:
@@ -105,7 +108,7 @@ class Trivial(Candidate):
     """A trivial row: a method without training, on the same features."""
 
     def __init__(self, method: Method, cached: CachedVideo, layout: Layout) -> None:
-        super().__init__(method.name, own=False)
+        super().__init__(method.name, named=False)
         self._method, self._cached, self._layout = method, cached, layout
 
     @cached_property
@@ -198,7 +201,7 @@ class ScoresWorker:
         """Evidence for the protocols on boxes, tubes and words."""
         if comparison is None:
             return []
-        names = protocols_of(self._others, comparison, candidate.own)
+        names = protocols_of(self._others, comparison, candidate.named)
         if not names:
             return []
         found = gather(names, found_video(candidate.tubes(), comparison, names))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +77,7 @@ class EmbeddingsWorker:
         for numbers, vectors in self._look.vectors(self._seen(item, tubes, video)):
             found.add(numbers, vectors)
         kind = tubes.kinds(item["video"])[0]
-        for tube in tubes.tubes(item["video"], kind)["tube"].to_pylist():
+        for tube in np.unique(tubes.rows(item["video"], kind, ("tube",))["tube"]).tolist():
             writer.add({"video": item["video"], "tube": tube, **found.row(tube)})
         return Done(item["video"], {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)})
 
@@ -112,8 +113,8 @@ class _Sums:
 def tubes_by_frame(tubes: TubeShard, video: str) -> Mapping[int, list[Row]]:
     """The tubes of the video's published masks in every frame that has any: ``tube``, ``rle``, ``box``."""
     found: dict[int, list[Row]] = {}
-    rows = tubes.rows(video, tubes.kinds(video)[0]).select(["tube", "frame", "rle", "box"])
-    for row in rows.to_pylist():
+    rows = tubes.rows(video, tubes.kinds(video)[0], ("tube", "frame", "rle", "box"))
+    for row in rows.drop(["video", "mask"]).to_pylist():
         found.setdefault(row["frame"], []).append(row)
     return found
 

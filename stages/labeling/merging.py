@@ -32,15 +32,14 @@ class Merged:
     members: tuple[tuple[int, ...], ...]
     count: int
 
-    @property
-    def matrix(self) -> np.ndarray:
-        """bool (G, M): which masks a merged mask was made of.
+    def sums(self, pooled: np.ndarray) -> np.ndarray:
+        """What is pooled over the merged masks, (G, C), where ``pooled``, (M, C), are sums over the masks.
 
-        ``matrix @ pooled`` sums what was pooled over the masks.
+        A matrix product would take a number per pair of masks, and round as its library's threads fall.
         """
-        found = np.zeros((len(self.members), self.count), bool)
+        found = np.zeros((len(self.members), pooled.shape[1]), pooled.dtype)
         for row, members in zip(found, self.members, strict=True):
-            row[list(members)] = True
+            pooled[list(members)].sum(axis=0, out=row)
         return found
 
     def masks(self, masks: np.ndarray) -> np.ndarray:

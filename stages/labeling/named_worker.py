@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -19,8 +22,8 @@ from stages.labeling.clip_model import load_clip
 from stages.labeling.embeddings_worker import clip_of, tubes_by_frame
 from stages.labeling.merging import Merged, merge
 from stages.labeling.prompts import prompts
-from stages.labeling.text_cache import TextFeatures, cached_text_features
-from stages.labeling.touching import first_clips, touching_tubes
+from stages.labeling.text_cache import TEXT_FOLDER, TextFeatures, cached_text_features
+from stages.labeling.touching import touching_tubes, tubes_by_clip
 from stages.outcome import Done, Outcome
 from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
 from stages.tubes.reader import TubeShard
@@ -30,9 +33,6 @@ from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
 
 if TYPE_CHECKING:
     from stages.labeling.named_stage import NamedStage
-
-TEXT_FOLDER = "text"
-"""Folder of the store that keeps text features, for all runs on it."""
 
 
 class NamedWorker:
@@ -64,11 +64,10 @@ class NamedWorker:
         video, upstream = item["video"], item[UPSTREAM_SHARD]
         tubes = TubeShard.open(self._inputs["tubes"], lineage.above(upstream))
         kind, *others = tubes.kinds(video)
-        numbers, sums = embeddings_of(self._inputs["embeddings"], upstream, video)
-        pooled = np.array(sums, np.float32).reshape(len(numbers), self._text.shape[1])
+        numbers, pooled = embeddings_of(self._inputs["embeddings"], upstream, video, self._text.shape[1])
         logits = naming.text_logits(torch.from_numpy(pooled), self._text)
         merged, kept = self._merged(item, tubes, numbers, logits)
-        together = naming.text_logits(torch.from_numpy(merged.matrix.astype(np.float32) @ pooled), self._text)
+        together = naming.text_logits(torch.from_numpy(merged.sums(pooled)), self._text)
         groups = [[numbers[i] for i in members] for members in merged.members]
         frames, slots = _read(tubes, video, kind)
         info: dict[str, Any] = {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)}
@@ -95,7 +94,7 @@ class NamedWorker:
         size, borders = frame_layout(item)
         alone: set[int] = set()
         if stage.keep_one:
-            for clip in first_clips(frames, by_frame, numbers, stage.frames):
+            for clip in tubes_by_clip(frames, by_frame, numbers, stage.frames):
                 keep = naming.keep_foreground(logits[clip], targets, stage.threshold).numpy()
                 alone |= {i for i, k in zip(clip, keep, strict=True) if k and not fitting[i]}
         groups: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(numbers)))
@@ -134,24 +133,28 @@ def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
 
     def encode(sentences: Sequence[str]) -> TextFeatures:
         model = load_clip(spec)
-        return TextFeatures(model.text_features(sentences), model.truncated(sentences))
+        made = TextFeatures(model.text_features(sentences), model.truncated(sentences))
+        if made.truncated:
+            cut = ", ".join(map(repr, made.truncated))
+            warnings.warn(f"label.vocabulary: CLIP reads only the beginning of {cut}", stacklevel=2)
+        return made
 
     with whole.exclusively(folder):
         return cached_text_features(folder, spec.identity(), prompts(texts, stage.prompt), texts, encode)
 
 
-def embeddings_of(folder: str, shard: str, video: str) -> tuple[list[int], list[list[float]]]:
-    """The M tubes of a video, rising, and the sums of their embeddings, (M, E)."""
-    rows = _embeddings(folder, shard).get(video, [])
-    return [row["tube"] for row in rows], [row["embedding"] for row in rows]
+def embeddings_of(folder: str, shard: str, video: str, width: int) -> tuple[list[int], np.ndarray]:
+    """The M tubes of a video, rising, and the sums of their embeddings, float32 (M, ``width``)."""
+    table = _embeddings(folder, shard)
+    rows = table.filter(pc.equal(table["video"], video)).combine_chunks()
+    sums = [chunk.flatten().to_numpy() for chunk in rows["embedding"].chunks]
+    found = np.concatenate([np.zeros(0, np.float32), *sums]).reshape(rows.num_rows, width)
+    return rows["tube"].to_pylist(), found
 
 
 @lru_cache(maxsize=2)
-def _embeddings(folder: str, shard: str) -> Mapping[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in pq.read_table(Artifact.at(folder).shard(shard)).to_pylist():
-        found.setdefault(row["video"], []).append(row)
-    return found
+def _embeddings(folder: str, shard: str) -> pa.Table:
+    return pq.read_table(Artifact.at(folder).shard(shard), columns=["video", "tube", "embedding"])
 
 
 def _add(

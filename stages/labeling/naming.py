@@ -75,8 +75,10 @@ def text_logits(pooled: Tensor, text: Tensor) -> Tensor:
     wrong = torch.nonzero(~torch.isfinite(pooled).all(dim=1)).flatten().tolist()
     if wrong:
         raise ValueError(f"features pooled over mask {wrong[0]} are not finite: they can't be named")
+    # In doubles, since sums of floats depend on where in memory they lie: names have to be the same anywhere.
+    pooled = pooled.double()
     unit = pooled / (pooled.norm(dim=1, keepdim=True) + EPSILON)
-    return TEMPERATURE * unit @ text.to(unit).T
+    return (TEMPERATURE * unit @ text.to(unit).T).float()
 
 
 def fits(logits: Tensor, targets: int, threshold: float = 0.0) -> Tensor:

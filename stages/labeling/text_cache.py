@@ -14,6 +14,8 @@ from torch import Tensor
 
 from stages.artifacts.atomic import write_bytes
 
+TEXT_FOLDER = "text"
+"""Folder of the store that keeps text features, for all runs on it."""
 _VERSION = 1
 """Raised whenever the same key starts to mean other features."""
 
@@ -58,13 +60,24 @@ def cached_text_features(
     Raises:
         StoreError: the folder can't be written.
     """
-    path = folder / f"{text_key(identity, prompts, names)}.safetensors"
+    path = _path(folder, identity, prompts, names)
     if (known := _read(path)) is not None:
         return known
     made = encode(prompts)
     metadata = {"truncated": json.dumps(made.truncated), "names": json.dumps(list(names))}
     write_bytes(path, save({"features": made.features.contiguous()}, metadata))
     return made
+
+
+def known_text_features(
+    folder: Path, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]
+) -> TextFeatures | None:
+    """The features in ``folder``, None where they are not; arguments are those of `cached_text_features`."""
+    return _read(_path(folder, identity, prompts, names))
+
+
+def _path(folder: Path, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]) -> Path:
+    return folder / f"{text_key(identity, prompts, names)}.safetensors"
 
 
 def _read(path: Path) -> TextFeatures | None:

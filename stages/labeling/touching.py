@@ -51,19 +51,15 @@ def touching_tubes(
     return found
 
 
-def first_clips(
+def tubes_by_clip(
     frames: Sequence[int], by_frame: Mapping[int, Sequence[Row]], numbers: Sequence[int], clip: int
 ) -> Iterator[list[int]]:
-    """Places of the tubes (among ``numbers``) by the clip in which they begin; clips without one are left
-    out. Arguments are those of `touching_tubes`.
+    """Places of the tubes (among ``numbers``) that are in each clip; clips without one are left out. A tube
+    that goes on from clip to clip is in all of them. Arguments are those of `touching_tubes`.
     """
     places = {number: place for place, number in enumerate(numbers)}
-    clips: dict[int, list[int]] = {}
-    seen: set[int] = set()
+    clips: dict[int, set[int]] = {}
     for position, frame in enumerate(frames):
-        for row in by_frame.get(frame, ()):
-            if row["tube"] not in seen:
-                seen.add(row["tube"])
-                clips.setdefault(position // clip if clip else 0, []).append(places[row["tube"]])
-    for _, members in sorted(clips.items()):
-        yield sorted(members)
+        here = {places[row["tube"]] for row in by_frame.get(frame, ())}
+        clips.setdefault(position // clip if clip else 0, set()).update(here)
+    yield from (sorted(members) for _, members in sorted(clips.items()) if members)

@@ -14,7 +14,11 @@ from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
 from stages.features.backbones.table import known_model
+from stages.labeling.clip_spec import ClipSpec
+from stages.labeling.prompts import prompts
 from stages.labeling.spec import LabelSpec
+from stages.labeling.text_cache import TEXT_FOLDER, known_text_features
+from stages.labeling.vocabulary import Vocabulary
 from stages.report.page.model import LabelLine, Naming, TubeLine
 from stages.stage import WorkContext
 from stages.tubes.reader import TubeStore
@@ -40,7 +44,7 @@ def naming(context: WorkContext) -> Naming | None:
     trained = "clip" in folders
     warning = None if trained or label is None else LabelSpec(**label).warning()
     store = TubeStore(folders["named"])
-    facts = [*_clip(folders, label or {}), *_vocabulary(folders["named"]), *_found(folders, settings)]
+    facts = [*_clip(folders, label or {}), *_vocabulary(folders, context.scratch), *_found(folders, settings)]
     return Naming(count_labels(store), len(store.videos()), facts, warning)
 
 
@@ -109,10 +113,16 @@ def _clip(folders: Mapping[str, Path], label: Mapping[str, Any]) -> Iterator[tup
         yield "adapted branch", str(trained)
 
 
-def _vocabulary(named: Path) -> Iterator[tuple[str, str]]:
-    fields = read_stage_json(named)["identity"]["fields"]
-    names, background = fields["vocabulary"]["names"], fields["vocabulary"]["background"]
-    yield "vocabulary", f"{len(names):,} names to look for, {len(background):,} of background"
+def _vocabulary(folders: Mapping[str, Path], store: Path) -> Iterator[tuple[str, str]]:
+    fields = read_stage_json(folders["named"])["identity"]["fields"]
+    vocabulary = Vocabulary(*(tuple(fields["vocabulary"][key]) for key in ("names", "background")))
+    background = len(vocabulary.background)
+    yield "vocabulary", f"{vocabulary.targets:,} names to look for, {background:,} of background"
+    clip = fields["clip"] or ClipSpec(model=str(folders["clip"])).identity()
+    texts = prompts(vocabulary.texts, fields["prompt"])
+    known = known_text_features(store / TEXT_FOLDER, clip, texts, vocabulary.texts)
+    if known is not None and known.truncated:
+        yield "too long", f"CLIP reads only the beginning of {', '.join(map(repr, known.truncated))}"
     yield "merged", "tubes that touch and have the same name" if fields["merge"] else "nothing"
 
 

@@ -32,7 +32,7 @@ def test_post_processing(case):
         }
         merged = merge(touching(grid, adjacency), class_of(logits, targets).numpy(), kept.numpy())
         large = merged.masks(grid)
-        scores = class_scores(text_logits(torch.from_numpy(merged.matrix).float() @ pooled, text), targets)
+        scores = class_scores(text_logits(torch.from_numpy(merged.sums(pooled.numpy())), text), targets)
         assert present[[group[0] for group in merged.members]].tolist() == expected["merged_ids"].tolist()
         assert (large == expected["merged_masks"].numpy()).all()
         assert scores.shape == expected["scores"].shape

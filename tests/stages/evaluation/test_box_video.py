@@ -71,8 +71,8 @@ def test_without_names_everything_is_of_one_class(names: tuple[str, ...]) -> Non
 def test_who_can_be_compared() -> None:
     every = ["corloc@vol", "map50@vol", "word@sprites", "ap@ytvis-agnostic"]
     named, unnamed = comparison([], ("dog",)), comparison([], ("dog",), ())
-    assert protocols_of(every, named, own=True) == every
-    assert protocols_of(every, named, own=False) == ["corloc@vol", "ap@ytvis-agnostic"]
+    assert protocols_of(every, named, named=True) == every
+    assert protocols_of(every, named, named=False) == ["corloc@vol", "ap@ytvis-agnostic"]
     for own in (True, False):
         assert protocols_of(every, unnamed, own) == ["corloc@vol", "map50@vol", "ap@ytvis-agnostic"]
 

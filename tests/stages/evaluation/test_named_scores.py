@@ -75,6 +75,7 @@ def write_named(rows: list[Row], store: Path) -> Artifact:
         found, names = tubes_of(index)
         for kind in (NAMED, "decoder"):
             writer.add(row["video"], kind, SPRITES.size, range(5), np.arange(5) / 5, found, names=names)
+        writer.add(row["video"], "attention", SPRITES.size, range(5), np.arange(5) / 5, found)
         writer.keep(row["video"])
         info = {k: row[k] for k in ("native", "borders", "size", "grid", "frames")}
         outcomes.append(Done(row["video"], {**info, "clip": 4}))
@@ -127,8 +128,12 @@ def test_frames_without_a_tube_count_for_nobody(scores: Artifact) -> None:
         assert [len(rows) for rows in arrays] == [3 * COUNTED, 4 * COUNTED], candidate
 
 
-def test_trivial_rows_have_no_names_to_compare(scores: Artifact, tmp_path: Path) -> None:
-    values = figures_of(scores, PROTOCOLS, tmp_path / "metrics")["values"]["one"]
+@pytest.mark.parametrize("candidate", ["attention", "one"])
+def test_what_was_never_named_has_no_names_to_compare(
+    scores: Artifact, candidate: str, tmp_path: Path
+) -> None:
+    """Trivial rows, and kinds of masks beyond the published one."""
+    values = figures_of(scores, PROTOCOLS, tmp_path / "metrics")["values"][candidate]
     assert {name for name, value in values.items() if value is not None} == {
         "corloc@vol",
         "decrate@vol-pooled",

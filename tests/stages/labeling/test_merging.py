@@ -31,7 +31,7 @@ def test_masks_that_touch_and_have_one_name():
     assert merged(masks, [DOG, DOG]) == ((0, 1),)
     assert merged(masks, [DOG, CAT]) == ((0,), (1,))
     found = Merged(((0, 1),), 2)
-    assert found.matrix.tolist() == [[True, True]]
+    assert found.sums(np.array([[1.0, 2], [3, 5]], np.float32)).tolist() == [[4, 7]]
     assert found.masks(masks).tolist() == [[[[True, True, True, False]] * 2]]
 
 

@@ -18,8 +18,8 @@ from stages.labeling.clip_model import ClipModel
 from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage, names_of
-from stages.labeling.named_worker import TEXT_FOLDER
 from stages.labeling.prompts import prompts
+from stages.labeling.text_cache import TEXT_FOLDER
 from stages.labeling.vocabulary import Vocabulary
 from stages.tubes.reader import TubeShard
 from stages.tubes.table import NAMED
@@ -133,3 +133,9 @@ def test_the_text_encoder_runs_once(
     named(replace(stage, threshold=0.2))
     with pytest.raises(TypeError):
         named(replace(stage, vocabulary=Vocabulary(("cat",))))
+
+
+def test_a_name_that_the_text_encoder_cuts_off_is_told(stage: NamedStage, named: Named) -> None:
+    long = "a very long name of more words than this encoder ever reads"
+    with pytest.warns(UserWarning, match=f"only the beginning of 'a photo of {long}'"):
+        named(replace(stage, vocabulary=Vocabulary((long, "dog"), ())))

@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco
 
 from stages.labeling.merging import touching
-from stages.labeling.touching import first_clips, touching_tubes
+from stages.labeling.touching import touching_tubes, tubes_by_clip
 
 GRID, FRAMES, NUMBERS = (5, 6), [3, 4, 7, 9, 12, 13], [2, 5, 6, 11]
 LAYOUT = ((12, 14), (1, 1, 2, 0), GRID)
@@ -49,7 +49,9 @@ def test_nothing_touches_across_clips(masks: np.ndarray) -> None:
     np.testing.assert_array_equal(found, np.any(each, axis=0))
 
 
-def test_a_tube_belongs_to_the_clip_in_which_it_begins() -> None:
-    rows = {3: [{"tube": 5}], 7: [{"tube": 2}, {"tube": 5}], 9: [{"tube": 11}], 13: [{"tube": 6}]}
-    assert list(first_clips(FRAMES, rows, NUMBERS, 2)) == [[1], [0, 3], [2]]
-    assert list(first_clips(FRAMES, rows, NUMBERS, 0)) == [[0, 1, 2, 3]]
+def test_a_tube_is_in_every_clip_through_which_it_goes() -> None:
+    """A fitting tube that comes from the clip before keeps ``label.keep_one`` from naming another one."""
+    rows = {3: [{"tube": 5}], 7: [{"tube": 2}, {"tube": 5}], 13: [{"tube": 6}]}
+    assert list(tubes_by_clip(FRAMES, rows, NUMBERS, 2)) == [[1], [0, 1], [2]]
+    assert list(tubes_by_clip(FRAMES, rows, NUMBERS, 0)) == [[0, 1, 2]]
+    assert list(tubes_by_clip(FRAMES, {12: [{"tube": 11}]}, NUMBERS, 2)) == [[3]]

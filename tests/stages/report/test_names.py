@@ -6,7 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import torch
 
+from stages.labeling.clip_spec import ClipSpec
+from stages.labeling.prompts import prompts
+from stages.labeling.text_cache import TEXT_FOLDER, TextFeatures, cached_text_features
+from stages.labeling.vocabulary import Vocabulary
 from stages.report.names import count_labels, naming, tube_lines
 from stages.stage import WorkContext
 from stages.tubes.reader import TubeStore, read_tubes
@@ -80,6 +85,17 @@ def test_who_named_and_who_found(context: WorkContext) -> None:
     assert facts["model"] == "trained by this recipe on 6 of 6 videos"
     assert found.warning is not None and found.warning.startswith("THE NAMES MEAN NOTHING")
     assert found.videos == 5
+
+
+def test_names_that_clip_reads_in_part_are_told(context: WorkContext) -> None:
+    facts = dict(naming(context).facts)  # type: ignore[union-attr]
+    assert "too long" not in facts
+    texts = Vocabulary(VOCABULARY).texts
+    made = TextFeatures(torch.ones(len(texts), 2), ("a photo of zebra",))
+    folder, clip = context.scratch / TEXT_FOLDER, ClipSpec(weights="random").identity()
+    cached_text_features(folder, clip, prompts(texts), texts, lambda _: made)
+    facts = dict(naming(context).facts)  # type: ignore[union-attr]
+    assert facts["too long"] == "CLIP reads only the beginning of 'a photo of zebra'"
 
 
 def test_a_model_that_was_given_or_not_needed(context: WorkContext) -> None:
