@@ -65,7 +65,7 @@ class NamedStage(MapStage):
         from stages.labeling.named_worker import text_features
 
         cut = text_features(self, context).truncated
-        return [truncation(cut)] if cut else ()
+        return (truncation(cut),) if cut else ()
 
     def open(self, context: WorkContext) -> ShardWorker:
         """The names' text features read, or made by the first worker.
@@ -94,11 +94,8 @@ class NamedStage(MapStage):
 
 def truncation(cut: Sequence[str]) -> str:
     """What a user must know about the prompts ``cut``."""
-    shown = ", ".join(repr(prompt) for prompt in cut[:3]) + (", ..." if len(cut) > 3 else "")
-    return (
-        f"{len(cut):,} prompts are longer than what this CLIP reads, so that the ends of these names count "
-        f"for nothing: {shown}; shorten them in label.vocabulary or label.background"
-    )
+    shown = ", ".join(map(repr, cut[:3])) + (f" and {len(cut) - 3:,} more" if len(cut) > 3 else "")
+    return f"label.vocabulary: CLIP reads only the beginning of {shown}; shorten these names"
 
 
 def names_of(folder: str | Path) -> tuple[str, ...]:

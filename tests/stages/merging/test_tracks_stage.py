@@ -41,10 +41,10 @@ def test_all_tubes_of_all_sources_are_there(
     found = whole.current(tmp_path / "one")
     assert found is not None
     tracks = {(row["source"], row["track"]): row["label_score"] for row in table.to_pylist()}
-    named_tracks = sum(score is not None for score in tracks.values())
+    with_name = sum(score is not None for score in tracks.values())
     told = TracksStage().told(found[0])
-    assert told.startswith(f"{len(table)} tubes in {len(tracks)} tracks, {named_tracks} of them with a name: ")
-    assert sum(int(part.rsplit(" ", 1)[1]) for part in told.split(": ")[1].split(", ")) == named_tracks
+    assert told.startswith(f"{len(table)} tubes in {len(tracks)} tracks, {with_name} of them with a name: ")
+    assert sum(int(part.rsplit(" ", 1)[1]) for part in told.split(": ")[1].split(", ")) == with_name
     rows = table.to_pylist()
     assert rows == sorted(rows, key=lambda row: (row["source"], row["track"], row["video"]))
     own = {(row["video"], row["tube"]): row for row in tubes.to_pylist()}
