@@ -146,6 +146,6 @@ def _look(stage: EmbeddingsStage, context: WorkContext, spec: ClipSpec, model: C
     if stage.by == "patches":
         from stages.labeling.branch_files import load_branch
 
-        branch = load_branch(Path(stage.branch or context.inputs["branch"]), tower, spec)
+        branch = load_branch(Path(stage.branch or context.inputs["branch"]).expanduser(), tower, spec)
     side = stage.size or min(model.size)
     return Patches(model, tower, branch, stage.imagenet_norm, Geometry(side, max(tower.patch)))

@@ -46,8 +46,9 @@ def test_weights_that_are_none_are_found_before_anything_is_computed(
 
 @pytest.mark.filterwarnings("ignore:THE NAMES MEAN NOTHING")
 def test_a_branch_of_another_clip_is_found_before_anything_is_computed(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "tiny.json").write_text(json.dumps(TOWERS))
 
     def trained(folder: Path) -> None:
@@ -55,8 +56,7 @@ def test_a_branch_of_another_clip_is_found_before_anything_is_computed(
 
     whole.produce(tmp_path / "branch", {"kind": "branch", "fingerprint": "f"}, "0" * 64, trained)
     chosen = [f"label.model={tmp_path / 'tiny.json'}", "label.weights=random", "label.by=patches"]
-    branch = f"label.branch={tmp_path / 'branch'}"
-    assert label(data, tmp_path / "store", *chosen, branch, "label.vocabulary=dog") == 2
+    assert label(data, tmp_path / "store", *chosen, "label.branch=~/branch", "label.vocabulary=dog") == 2
     assert "was trained on another CLIP (theirs)" in capsys.readouterr().err
     assert not list((tmp_path / "store").glob("*/*/manifest/*"))
 
