@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -207,6 +208,7 @@ def _span(row: Row, frames: int, stride: int, draws: np.random.Generator) -> tup
     return start, max(min((frames - 1) * stride + 1, end - start), 1)
 
 
+@lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, count: int) -> np.ndarray[Any, Any]:
-    """The order of the videos in an epoch."""
+    """The order of the videos in an epoch, which every clip of it asks for."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)

@@ -77,11 +77,11 @@ def _first(store: TubeStore) -> list[tuple[str, str, str]]:
 
 def _draw(context: WorkContext, store: TubeStore, video: str, note: str, score: str) -> Overlay:
     kind = store.kinds()[0]
-    labels = store.label_map(video, kind)
     frames = store.frames(video)
-    shown = np.unique(np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).astype(int))
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(SHOWN, len(frames))).astype(int)).tolist()
+    labels = store.label_map(video, kind, shown)
     row = catalog_rows(context.inputs["catalog"], store.shard_of(video))[video]
-    wanted = {int(frames[i]): int(i) for i in shown}
+    wanted = {int(frames[i]): place for place, i in enumerate(shown)}
     request = DecodeRequest(
         key=video,
         path=path_of(context.data_root, row["uri"]),

@@ -112,17 +112,23 @@ class TubeShard:
         """The tubes (`stages.tubes.table.TUBE_SCHEMA`) of a video, sorted by kind of mask and tube."""
         return tubes_of(self.rows(video, mask))
 
-    def label_map(self, video: str, mask: str) -> np.ndarray:
+    def label_map(self, video: str, mask: str, positions: Sequence[int] | None = None) -> np.ndarray:
         """The tube that every pixel belongs to, int16 (T, H, W); -1 for none.
 
         Where tubes overlap, the one with the higher score in that frame has the pixel.
+
+        Args:
+            positions: of the frames that are wanted, among the video's; None for all.
         """
-        height, width = self.size(video)
-        labels = np.full((len(self.frames(video)), height, width), NO_TUBE, np.int16)
+        wanted = range(len(self.frames(video))) if positions is None else positions
+        places = {position: place for place, position in enumerate(wanted)}
+        labels = np.full((len(places), *self.size(video)), NO_TUBE, np.int16)
         for position, rows in self._by_frame(video, mask):
+            if position not in places:
+                continue
             order = np.argsort([row["score"] for row in rows], kind="stable")
             masks = decoded(rows)
-            columns = labels[position].T
+            columns = labels[places[position]].T
             for i in order.tolist():
                 np.copyto(columns, np.int16(rows[i]["tube"]), where=masks[i])
         return labels
@@ -142,7 +148,8 @@ class TubeShard:
         """Positions of frames that have tubes, with the rows of each."""
         places = {frame: position for position, frame in enumerate(self.frames(video).tolist())}
         found: dict[int, list[dict[str, Any]]] = {}
-        for row in self.rows(video, mask).select(["tube", "frame", "size", "rle", "score"]).to_pylist():
+        rows = self.rows(video, mask, ("tube", "frame", "size", "rle", "score"))
+        for row in rows.drop(["video", "mask"]).to_pylist():
             found.setdefault(places[row["frame"]], []).append(row)
         yield from found.items()
 
@@ -248,9 +255,9 @@ class TubeStore:
         """See `TubeShard.frames`."""
         return self.shard(video).frames(video)
 
-    def label_map(self, video: str, mask: str) -> np.ndarray:
+    def label_map(self, video: str, mask: str, positions: Sequence[int] | None = None) -> np.ndarray:
         """See `TubeShard.label_map`."""
-        return self.shard(video).label_map(video, mask)
+        return self.shard(video).label_map(video, mask, positions)
 
     def parts(self, mask: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of all videos, one table per shard: what memory holds. See `TubeShard.current`."""

@@ -46,9 +46,9 @@ def test_gc_waits_for_living_runs_and_removes_what_killed_ones_left(
     stale_beat.touch()
     before = marks(store)
 
-    age(store, 590)
+    age(store, 500)
     cli.run(*command(store), "--gc", "--yes", code=2)
-    age(store, 20)
+    age(store, 110)
     listed = {Path(f["path"]) for f in cli.run_json(*command(store), "--gc")["files"]}
     assert listed >= {orphan, unsealed, stale_beat, half, *leftovers(features.root)}
     assert all(path.exists() for path in listed)

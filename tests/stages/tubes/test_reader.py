@@ -37,6 +37,8 @@ def test_label_maps_come_back(tmp_path):
             labels = store.label_map(video, kind)
             assert labels.dtype == np.int16
             assert np.array_equal(labels, label_maps(found, kind, SIZE, BORDERS))
+            some = [len(labels) - 1, 0]
+            assert np.array_equal(store.label_map(video, kind, some), labels[some])
     shard = TubeShard.open(str(artifact.root), "000000-00")
     assert shard is TubeShard.open(artifact.root, "000000-00")
     assert shard.videos() == ["a", "b", "c"] and shard.size("a") == SIZE
