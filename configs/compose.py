@@ -205,6 +205,10 @@ def _validate(settings: dict[str, Any], raw: Mapping[str, str]) -> Config:
 def _explain(error: ValidationError, raw: Mapping[str, str]) -> str:
     lines = []
     for entry in error.errors():
+        cause = entry.get("ctx", {}).get("error")
+        if isinstance(cause, SettingsError):  # it names the setting itself
+            lines.append(str(cause))
+            continue
         place = ".".join(str(p) for p in entry["loc"])
         key = next((k for k in keys() if place == k or place.startswith(k + ".")), place)
         lines.append(f"{key}={raw.get(key, entry['input'])!s}: {entry['msg']}")

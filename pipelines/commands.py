@@ -14,7 +14,7 @@ from pipelines.dropping import used_elsewhere
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
 from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
-from pipelines.planning import Options, make_plan
+from pipelines.planning import Options, Plan, make_plan
 from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
 from pipelines.working import Work
@@ -51,6 +51,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
             output.error(warning)
         if used_elsewhere(graph, record.id):  # it may have dropped something before it saw this run's record
             plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
+        _prepare(plan, output)
         Work(graph, options, runner, output, record).do(plan)
         facts = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
         totals = finish(graph, runner, complete=args.limit is None, facts=facts)
@@ -63,6 +64,14 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         raise
     finally:
         record.close(state, code)
+
+
+def _prepare(plan: Plan, output: Output) -> None:
+    """What stages with something to do find out before the first shard."""
+    for stage, bound in zip(plan.chain, plan.graph.chain, strict=True):
+        if stage.todo != 0:
+            for sentence in bound.stage.prepare(bound.context):
+                output.error(sentence)
 
 
 def _verdict(totals: dict[str, Totals], args: argparse.Namespace, output: Output) -> int:

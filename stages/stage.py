@@ -214,6 +214,19 @@ class MapStage(Stage):
     """Kinds of the fit stages before it whose results it uses, where the recipe has them; their fingerprints
     enter its own."""
 
+    def prepare(self, context: WorkContext) -> Sequence[str]:
+        """Find out, before a run's first shard is made, what this stage would otherwise find after hours.
+
+        Called once per run, in the driver, where the stage has something to do.
+
+        Returns:
+            what the user should be told, as sentences.
+
+        Raises:
+            SettingsError: something that `open` will need can't be had.
+        """
+        return ()
+
     @abstractmethod
     def open(self, context: WorkContext) -> ShardWorker:
         """Set the stage up once per worker."""

@@ -116,7 +116,7 @@ class ClipSpec:
         """
         if self.weights == "random" or (self.weights == "hub" and not self.folder.is_dir()):
             return None
-        path = self.folder / WEIGHTS_NAME if self.weights == "hub" else Path(self.weights)
+        path = self.folder / WEIGHTS_NAME if self.weights == "hub" else Path(self.weights).expanduser()
         return _existing(path, f"label.weights={self.weights}: {path} does not exist")
 
     def weights_identity(self) -> str:

@@ -5,6 +5,7 @@ Plans import this module, so it imports neither torch nor open_clip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,6 +84,14 @@ class EmbeddingsStage(MapStage):
     def weights_identity(self) -> str:
         """See `ClipSpec.weights_identity`."""
         return "" if self.clip is None else self.clip.weights_identity()
+
+    def prepare(self, context: WorkContext) -> Sequence[str]:
+        """The weights fetched where they have to be, and the branch checked against them."""
+        if self.clip is not None:
+            from stages.labeling.embeddings_worker import check_clip
+
+            check_clip(self, self.clip, context)
+        return ()
 
     def open(self, context: WorkContext) -> ShardWorker:
         """CLIP loaded and a decoder child started.

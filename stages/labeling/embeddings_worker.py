@@ -17,6 +17,7 @@ from stages.decode.client import DecodedVideo, DecoderClient
 from stages.decode.spec import Geometry
 from stages.discovery.device import resolve_device
 from stages.discovery.video import frame_layout
+from stages.labeling.clip_hub import release_file
 from stages.labeling.clip_model import ClipModel, load_clip
 from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.looks import Crops, Look, Patches, Seen
@@ -123,6 +124,18 @@ def clip_of(spec: ClipSpec | None, context: WorkContext) -> ClipSpec:
     return ClipSpec(model=context.inputs["clip"]) if spec is None else spec
 
 
+def check_clip(stage: EmbeddingsStage, spec: ClipSpec, context: WorkContext) -> None:
+    """What a worker will need, without a worker: the file of the weights; with a branch, that it fits them.
+
+    Raises:
+        SettingsError: the model or the branch can't be had as described.
+    """
+    if stage.by == "patches" and stage.branch:
+        _look(stage, context, spec, load_clip(spec))
+    elif spec.weights == "hub" and spec.weights_file() is None:
+        release_file(spec)
+
+
 def _look(stage: EmbeddingsStage, context: WorkContext, spec: ClipSpec, model: ClipModel) -> Look:
     if stage.by == "crops":
         return Crops(model, stage.margin, Geometry())
@@ -133,6 +146,6 @@ def _look(stage: EmbeddingsStage, context: WorkContext, spec: ClipSpec, model: C
     if stage.by == "patches":
         from stages.labeling.branch_files import load_branch
 
-        branch = load_branch(Path(stage.branch or context.inputs["branch"]), tower, spec)
+        branch = load_branch(Path(stage.branch or context.inputs["branch"]).expanduser(), tower, spec)
     side = stage.size or min(model.size)
     return Patches(model, tower, branch, stage.imagenet_norm, Geometry(side, max(tower.patch)))

@@ -5,6 +5,7 @@ Plans import this module, so it imports neither torch nor open_clip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -53,6 +54,19 @@ class NamedStage(MapStage):
         fields = {**identity["fields"], "clip": None if self.clip is None else self.clip.identity()}
         return {**identity, "fields": fields}
 
+    def prepare(self, context: WorkContext) -> Sequence[str]:
+        """The names' text features made, where they are not there: the run's one pass of the text encoder.
+
+        Returns:
+            a sentence about prompts whose ends the text encoder does not read.
+        """
+        if self.clip is None:
+            return ()  # it is yet to be trained
+        from stages.labeling.named_worker import text_features
+
+        cut = text_features(self, context).truncated
+        return (truncation(cut),) if cut else ()
+
     def open(self, context: WorkContext) -> ShardWorker:
         """The names' text features read, or made by the first worker.
 
@@ -76,6 +90,12 @@ class NamedStage(MapStage):
     def size_known(self) -> bool:
         """Never: masks are compressed."""
         return False
+
+
+def truncation(cut: Sequence[str]) -> str:
+    """What a user must know about the prompts ``cut``."""
+    shown = ", ".join(map(repr, cut[:3])) + (f" and {len(cut) - 3:,} more" if len(cut) > 3 else "")
+    return f"label.vocabulary: CLIP reads only the beginning of {shown}; shorten these names"
 
 
 def names_of(folder: str | Path) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -133,11 +132,7 @@ def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
 
     def encode(sentences: Sequence[str]) -> TextFeatures:
         model = load_clip(spec)
-        made = TextFeatures(model.text_features(sentences), model.truncated(sentences))
-        if made.truncated:
-            cut = ", ".join(map(repr, made.truncated))
-            warnings.warn(f"label.vocabulary: CLIP reads only the beginning of {cut}", stacklevel=2)
-        return made
+        return TextFeatures(model.text_features(sentences), model.truncated(sentences))
 
     with whole.exclusively(folder):
         return cached_text_features(folder, spec.identity(), prompts(texts, stage.prompt), texts, encode)

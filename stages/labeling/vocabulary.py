@@ -41,6 +41,9 @@ STUFF = "stuff"
 NONE = "none"
 """As a background's setting: no names of background."""
 
+_TABLES = (".csv", ".tsv", ".json", ".yaml", ".yml")
+"""Endings of files that are no list of names."""
+
 Entry = tuple[str, str]
 """Where a name was given, as an error tells it, and the name."""
 
@@ -124,7 +127,17 @@ def _read(what: str, given: str | Sequence[str]) -> tuple[str, ...]:
         return tuple(given)
     if given.strip().endswith(".txt") and "," not in given:
         return _checked(_lines(Path(given.strip()).expanduser()))
+    if given.strip().startswith("["):
+        raise SettingsError(f"{what}={given}: give the names without brackets, {what}=people,dogs,cars")
+    if "," not in given and _is_file(given):
+        raise SettingsError(f"{what}={given} is a file: give it a name that ends in .txt, one name a line")
     return _checked(_numbered(what, given.split(",")))
+
+
+def _is_file(given: str) -> bool:
+    """Whether what should be a name is the path of a file, or looks like one."""
+    path = Path(given.strip()).expanduser()
+    return path.suffix.lower() in _TABLES or (len(path.parts) > 1 and path.is_file())
 
 
 def _lines(path: Path) -> list[Entry]:

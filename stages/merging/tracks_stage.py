@@ -5,6 +5,7 @@ Plans import this module, so it imports no torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.artifacts import whole
@@ -35,6 +37,7 @@ TRACKS_SCHEMA = pa.schema(
 
 TRACKS_FILE = "tracks.parquet"
 _ROWS = 2**14
+_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,19 @@ class TracksStage(ReduceStage):
                 yield from track_source(store, source, videos, names, self.link_threshold)
 
         _write(folder / TRACKS_FILE, rows())
+
+    def told(self, folder: Path) -> str:
+        """How many tracks there are, and which names most of them have."""
+        rows = pq.read_table(folder / TRACKS_FILE, columns=["source", "track", "label", "label_score"])
+        tracks = rows.group_by(["source", "track", "label"]).aggregate([("label_score", "count")])
+        named = tracks.filter(pc.greater(tracks["label_score_count"], 0))
+        labels = Counter(named["label"].to_pylist())
+        found = [f"{label} {count:,}" for label, count in labels.most_common(_TOLD)]
+        more = ", ..." if len(labels) > _TOLD else ""
+        return (
+            f"{rows.num_rows:,} tubes in {tracks.num_rows:,} tracks, {named.num_rows:,} of them with a name"
+            + (f": {', '.join(found)}{more}" if found else "")
+        )
 
 
 def read_tracks(folder: str | Path) -> pa.Table:

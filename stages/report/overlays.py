@@ -1,5 +1,5 @@
 """Tubes drawn on frames for the report: the best, the median and the worst video, or simply the first
-ones.
+ones with a name.
 """
 
 from __future__ import annotations
@@ -45,24 +45,34 @@ def overlays(context: WorkContext, primary: str) -> list[Overlay]:
 
 def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[str, str, str]]:
     """``(video, note, score)`` by the primary protocol of the first kind of masks that has figures, or the
-    first three videos.
+    first videos; see `_first`.
     """
     found = whole.current(Path(context.inputs["metrics"])) if "metrics" in context.inputs else None
-    videos = store.videos()
     if found is None:
-        return [(video, "", "") for video in videos[:3]]
+        return _first(store)
     table = pq.read_table(found[0] / "per_video.parquet")
     table = table.filter(pc.and_(pc.equal(table["protocol"], primary), pc.is_valid(table["value"])))
     scored = table["candidate"].unique().to_pylist()  # without an object a video has no figure of its own
     kind = next((kind for kind in store.kinds() if kind in scored), None)
     if kind is None:
-        return [(video, "", "") for video in videos[:3]]
+        return _first(store)
     mine = table.filter(pc.equal(table["candidate"], kind))
     ranked = mine.sort_by([("value", "descending"), ("video", "ascending")]).to_pylist()
     picked = {0: "best", len(ranked) // 2: "median", len(ranked) - 1: "worst"}
     if len(ranked) == 1:
         picked = {0: ""}  # nothing to compare it with
     return [(ranked[i]["video"], note, f"{primary} {ranked[i]['value']:.3f}") for i, note in picked.items()]
+
+
+def _first(store: TubeStore) -> list[tuple[str, str, str]]:
+    """The first three videos, rather ones in which a tube has a name; of what is rare, most have none."""
+    named: set[str] = set()
+    for part in store.parts(NAMED, ["label_score"]) if NAMED in store.kinds() else ():
+        named |= set(part.filter(part["label_score"].is_valid())["video"].to_pylist())
+        if len(named) >= 3:
+            break
+    chosen = sorted(store.videos(), key=lambda video: (video not in named, video))[:3]
+    return [(video, "", "") for video in sorted(chosen)]
 
 
 def _draw(context: WorkContext, store: TubeStore, video: str, note: str, score: str) -> Overlay:

@@ -108,6 +108,7 @@ def test_names_stand_on_their_tubes_and_in_the_key(opened, page_file):
         middle = ((box["x"] + box["width"] / 2 - picture["x"]) / picture["width"],
                   (box["y"] + box["height"] / 2 - picture["y"]) / picture["height"])  # fmt: skip
         assert left < middle[0] < left + 0.5 and abs(middle[1] - top) < 0.26
+        assert box["x"] >= picture["x"] and box["x"] + box["width"] <= picture["x"] + picture["width"] + 0.5
     key = page.locator(".key li")
     assert [key.nth(i).inner_text() for i in range(3)] == [
         f"{EVIL} 90.0", "a rather long name of a thing that is hardly ever seen 40.0", "unnamed –",

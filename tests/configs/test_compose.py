@@ -49,6 +49,7 @@ def test_home_is_expanded(monkeypatch):
         ("data.kind=davsi", "did you mean davis"),
         ("decode", "expected key=value"),
         ("backbone.facets=[tokns]", "choose among"),
+        ("label.step=0", "^label.step=0: at least 1 is needed$"),
         ("data={}", None),
     ],
 )

@@ -56,7 +56,7 @@ def read_file(path: Path) -> State:
             f"weights file {path} is refused: it holds pickled objects other than tensors, which could run "
             "code; save its state_dict as .safetensors and give that"
         ) from error
-    except (SafetensorError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SettingsError(
             f"weights file {path} can't be read ({reason}): give a .safetensors or .pth file"

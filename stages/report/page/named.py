@@ -48,7 +48,9 @@ def names_section(naming: Naming, overlays: Sequence[Overlay]) -> str:
 
 
 def _spot(tube: TubeLine, x: float, y: float) -> str:
-    style = f"left:{100 * x:.1f}%;top:{100 * y:.1f}%;border-color:{_css(tube.tube)}"
+    place = f"left:{100 * x:.1f}%;top:{100 * y:.1f}%"
+    inside = f"transform:translate(-{100 * x:.1f}%,-{100 * y:.1f}%)"  # at an edge it would be cut off
+    style = f"{place};{inside};border-color:{_css(tube.tube)}"
     return f"<span class='spot' style='{style}'>{escape(tube.label)}</span>"
 
 

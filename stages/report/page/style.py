@@ -32,7 +32,7 @@ figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height
 .strip { display: flex; gap: 6px; overflow-x: auto; margin: 8px 0 18px; } .strip img { height: 150px; display: block;
   border-radius: 6px; } .strip span { font-size: 12px; color: var(--soft); }
 .frame { position: relative; overflow: hidden; border-radius: 6px; }
-.strip .spot { position: absolute; transform: translate(-50%, -50%); max-width: 60%; padding: 0 5px; border-left: 4px solid;
+.strip .spot { position: absolute; max-width: 60%; padding: 0 5px; border-left: 4px solid;
   border-radius: 3px; background: rgb(0 0 0 / 70%); color: #fff; font-size: 11px; line-height: 16px; white-space: nowrap;
   overflow: hidden; text-overflow: ellipsis; }
 .key { display: flex; flex-wrap: wrap; gap: 2px 16px; list-style: none; margin: -10px 0 22px; padding: 0; font-size: 13px; }

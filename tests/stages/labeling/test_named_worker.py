@@ -21,6 +21,7 @@ from stages.labeling.named_stage import NamedStage, names_of
 from stages.labeling.prompts import prompts
 from stages.labeling.text_cache import TEXT_FOLDER
 from stages.labeling.vocabulary import Vocabulary
+from stages.stage import WorkContext
 from stages.tubes.reader import TubeShard
 from stages.tubes.table import NAMED
 from tests.measured import Measured
@@ -135,7 +136,10 @@ def test_the_text_encoder_runs_once(
         named(replace(stage, vocabulary=Vocabulary(("cat",))))
 
 
-def test_a_name_that_the_text_encoder_cuts_off_is_told(stage: NamedStage, named: Named) -> None:
+def test_a_name_that_the_text_encoder_cuts_off_is_told(store: Path, stage: NamedStage) -> None:
     long = "a very long name of more words than this encoder ever reads"
-    with pytest.warns(UserWarning, match=f"only the beginning of 'a photo of {long}'"):
-        named(replace(stage, vocabulary=Vocabulary((long, "dog"), ())))
+    cut = replace(stage, vocabulary=Vocabulary((long, "dog"), ()))
+    told = f"CLIP reads only the beginning of 'a photo of {long}'"
+    assert [told in sentence for sentence in cut.prepare(WorkContext("", store))] == [True]
+    assert len(cut.prepare(WorkContext("", store))) == 1, "told again where the features are there"
+    assert stage.prepare(WorkContext("", store)) == ()

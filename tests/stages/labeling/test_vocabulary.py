@@ -48,6 +48,9 @@ def test_digest():
         (["dog", "dog"], "vocabulary entry 2 ('dog') repeats vocabulary entry 1"),
         ([], "no names"),
         ("classes", "names no classes"),
+        ("[dog,cat]", "without brackets"),
+        ("names.csv", "ends in .txt"),
+        (__file__, "ends in .txt"),
     ],
 )
 def test_wrong_entries(names, says):

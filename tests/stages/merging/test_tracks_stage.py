@@ -38,6 +38,13 @@ def test_all_tubes_of_all_sources_are_there(
     tubes = read_tubes(named, "named")
     key = lambda t: sorted(zip(t["video"].to_pylist(), t["tube"].to_pylist(), strict=True))  # noqa: E731
     assert key(table) == key(tubes)
+    found = whole.current(tmp_path / "one")
+    assert found is not None
+    tracks = {(row["source"], row["track"]): row["label_score"] for row in table.to_pylist()}
+    with_name = sum(score is not None for score in tracks.values())
+    told = TracksStage().told(found[0])
+    assert told.startswith(f"{len(table)} tubes in {len(tracks)} tracks, {with_name} of them with a name: ")
+    assert sum(int(part.rsplit(" ", 1)[1]) for part in told.split(": ")[1].split(", ")) == with_name
     rows = table.to_pylist()
     assert rows == sorted(rows, key=lambda row: (row["source"], row["track"], row["video"]))
     own = {(row["video"], row["tube"]): row for row in tubes.to_pylist()}

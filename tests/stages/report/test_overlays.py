@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.artifacts import whole
-from stages.report.overlays import HEIGHT, SHOWN, _chosen, _nearest, overlays
+from stages.report.overlays import HEIGHT, SHOWN, _chosen, _first, _nearest, overlays
 from stages.stage import WorkContext
 from stages.tubes.reader import TubeStore
 from tests.layouts import moving
@@ -90,6 +91,25 @@ def test_named_tubes_are_shown_where_there_are_some(
         "best",
         f"mbo@video {best['value']:.3f}",
     )
+
+
+def test_without_figures_videos_with_names_are_shown(
+    context: WorkContext, named: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TubeStore(named)
+    last = store.videos()[-1]
+    whole_parts = TubeStore.parts
+
+    def only_the_last(self: TubeStore, *which: object) -> Iterator[pa.Table]:
+        for part in whole_parts(self, *which):  # type: ignore[arg-type]
+            mine = pc.equal(part["video"], last)
+            column = part.schema.get_field_index("label_score")
+            score = pc.if_else(mine, part["label_score"], pa.scalar(None, pa.float32()))
+            yield part.set_column(column, "label_score", score)
+
+    monkeypatch.setattr(TubeStore, "videos", lambda _: ["1", "2", "3", last])
+    monkeypatch.setattr(TubeStore, "parts", only_the_last)
+    assert _first(store) == [("1", "", ""), ("2", "", ""), (last, "", "")]
 
 
 def test_one_ranked_video_is_neither_best_nor_worst(

@@ -109,7 +109,7 @@ def test_damaged_files(tmp_path, released):
     save_file(released, tmp_path / "whole.safetensors")
     safe = (tmp_path / "whole.safetensors").read_bytes()
     contents = {"cut.pth": whole[: len(whole) // 2], "empty.pth": b"", "cut.safetensors": safe[:1000]}
-    contents |= {"text.pth": b"not weights at all", "empty.safetensors": b""}
+    contents |= {"text.pth": b"not weights at all", "latin.pth": b"caf\xe9\n", "empty.safetensors": b""}
     for name, content in contents.items():
         path = tmp_path / name
         path.write_bytes(content)

@@ -29,7 +29,8 @@ def css(colour: np.ndarray) -> str:
 
 def test_a_name_stands_on_its_tube_and_in_the_key_with_its_colour() -> None:
     html = strip(SHOWN)
-    spots = re.findall(r"<span class='spot' style='left:([\d.]+)%;top:([\d.]+)%;border-color:(#\w+)'>", html)
+    placed = r"left:([\d.]+)%;top:([\d.]+)%;transform:translate\(-\1%,-\2%\);border-color:(#\w+)"
+    spots = re.findall(rf"<span class='spot' style='{placed}'>", html)
     assert len(spots) == 2, "one a frame: no name, no label on the picture"
     x, y, colour = spots[0]
     assert LABELS[int(20 * float(y) / 100), int(40 * float(x) / 100)] == 3
