@@ -202,8 +202,9 @@ class Method(ABC):
 
     @property
     def any_grid(self) -> bool:
-        """Whether its models take any grid of patches: videos of different grids are then trained on together,
-        every batch has the grid that its ``shape`` says, and `Implementation.model` gets the first video's.
+        """Whether its models take any grid of patches. If so, videos of different grids are trained on
+        together: every batch is of one grid, its ``shape`` says which, and `Implementation.model` gets that of
+        the first video.
         """
         return False
 

@@ -78,9 +78,7 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
             implementation.optimiser(fit, model, stage.train.rate),
             partial(implementation.schedule, fit),
             partial(_loader, stage, corpus, fit, place),
-            BatchOrder(
-                _sampler(stage, corpus, fit, corpus.training), stage.train.batch, corpus.grids
-            ).clips,
+            BatchOrder(_sampler(stage, corpus, fit, corpus.training), stage.train.batch, corpus.grids).clips,
             loop.identity_text({**stage.identity(), "shape": vars(corpus.shape), "videos": _digest(corpus)}),
             partial(_validation, stage, corpus, fit, place) if corpus.held_out else None,
         )
