@@ -203,7 +203,7 @@ class Method(ABC):
     @property
     def any_grid(self) -> bool:
         """Whether its models take any grid of patches. If so, videos of different grids are trained on
-        together: every batch is of one grid, its ``shape`` says which, and `Implementation.model` gets that of
+        together: every batch has one grid, its ``shape``, and `Implementation.model` gets that of
         the first video.
         """
         return False

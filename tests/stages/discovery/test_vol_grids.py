@@ -1,4 +1,4 @@
-"""VOL on videos that keep their aspect: trained on two grids, killed, gone on with, and put to work on a third."""
+"""VOL on videos that keep their aspect: trained on two grids, killed, gone on with, used on a third."""
 
 import json
 from dataclasses import replace
