@@ -28,8 +28,6 @@ from stages.tubes.reader import TubeShard
 if TYPE_CHECKING:
     from stages.labeling.embeddings_stage import EmbeddingsStage
 
-_CHUNK = 8
-
 
 class EmbeddingsWorker:
     """See `ShardWorker`. Memory holds a chunk of frames and one vector per tube of a video.
@@ -55,13 +53,16 @@ class EmbeddingsWorker:
         self, items: Sequence[Row], writer: ParquetShardWriter, attempts: Attempts
     ) -> Iterator[Outcome]:
         """One outcome per video with tubes, in order; a file that can't be decoded any more is rejected."""
-        rows = [catalog_rows(self._context.inputs["catalog"], i[UPSTREAM_SHARD])[i["video"]] for i in items]
+        catalog = self._context.inputs["catalog"]
+        rows = [
+            catalog_rows(catalog, item[UPSTREAM_SHARD])[item["video"]] for item in items if _has_tubes(item)
+        ]
         decode, geometry = self._stage.decode, self._look.geometry()
-        root, client = self._context.data_root, self._client
-        videos = decode_rows(client, root, rows, decode, geometry, _CHUNK, attempts)
-        for item, video in zip(items, videos, strict=True):
+        root, client, chunk = self._context.data_root, self._client, self._look.chunk
+        videos = decode_rows(client, root, rows, decode, geometry, chunk, attempts)
+        for item in items:
             try:
-                yield self._embed(item, video, writer)
+                yield self._embed(item, next(videos), writer) if _has_tubes(item) else _done(item)
             except MediaError as error:
                 yield Rejected.of(item["video"], error)
 
@@ -79,7 +80,7 @@ class EmbeddingsWorker:
         kind = tubes.kinds(item["video"])[0]
         for tube in np.unique(tubes.rows(item["video"], kind, ("tube",))["tube"]).tolist():
             writer.add({"video": item["video"], "tube": tube, **found.row(tube)})
-        return Done(item["video"], {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)})
+        return _done(item)
 
     def _seen(self, item: Row, tubes: TubeShard, video: DecodedVideo) -> Iterator[Seen]:
         """The frames that are looked at, with the tubes in each."""
@@ -90,6 +91,14 @@ class EmbeddingsWorker:
             for frame, rgb in zip(chunk.index.tolist(), chunk.rgb, strict=True):
                 if frame in wanted and frame in by_frame:
                     yield Seen(rgb, by_frame[frame], size, borders)
+
+
+def _has_tubes(item: Row) -> bool:
+    return sum(item["tubes"].values()) > 0
+
+
+def _done(item: Row) -> Done:
+    return Done(item["video"], {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)})
 
 
 class _Sums:

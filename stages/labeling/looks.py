@@ -47,6 +47,8 @@ class Look(Protocol):
 
     width: int
     """Channels of the vectors (E)."""
+    chunk: int
+    """Frames that are decoded at a time; few where they have the size of the source."""
 
     def geometry(self) -> Geometry:
         """The size of the frames it wants."""
@@ -66,7 +68,7 @@ class Crops:
 
     def __init__(self, model: ClipModel, margin: float, geometry: Geometry) -> None:
         self._model, self._margin, self._geometry = model, margin, geometry
-        self.width = model.width
+        self.width, self.chunk = model.width, 2
 
     def geometry(self) -> Geometry:
         """See `Look.geometry`."""
@@ -114,7 +116,7 @@ class Patches:
         self._model, self._tower, self._geometry = model, tower, geometry
         self._branch = None if branch is None else branch.to(model.mean.device).eval()
         self._imagenet = imagenet_norm
-        self.width = tower.embedding
+        self.width, self.chunk = tower.embedding, _BATCH
 
     def geometry(self) -> Geometry:
         """See `Look.geometry`."""

@@ -36,6 +36,7 @@ def test_a_whole_recipe_runs_without_ray(workers: int, tmp_path: Path, without_r
 
 def test_sprites_are_made_and_cached_without_ray(tmp_path: Path, without_ray: dict[str, str]) -> None:
     settings = (f"data.root={tmp_path / 'videos'}", f"store={tmp_path / 'store'}", "data.sprites.count=2")
+    settings += ("train.steps=2", "clip_sprites={clips: 200, steps: 1}")
     options = [option for setting in settings for option in ("--set", setting)]
     assert "features: 2 done" in cli.run("quickstart", *options, "--runner", "local", **without_ray).stdout
 

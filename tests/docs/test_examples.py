@@ -103,7 +103,7 @@ def shell(command: Command, place: Path) -> str:
         env=environment(HOME=str(place), PYTHONPATH=""),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         check=False,
     )
     output = done.stdout + "\n" + done.stderr

@@ -57,4 +57,4 @@ def test_media_errors_travel_between_processes():
     assert Rejected.of("v", error) == Rejected("v", "timeout", "no answer", 2)
     with pytest.raises(ValueError, match="unknown error class"):
         MediaError("oops", "x")  # type: ignore[arg-type]
-    assert len(ERROR_CLASSES) == 12
+    assert len(ERROR_CLASSES) == 13

@@ -236,12 +236,14 @@ def test_children_are_replaced_after_their_share(clean):
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
-def test_the_child_imports_neither_torch_nor_ray_and_works_in_one_thread(client, clean):
+def test_the_child_imports_neither_torch_nor_ray_and_works_in_one_thread(clean):
+    client = DecoderClient(Limits())
     collect(client, request(clean, resizer="torch", geometry=Geometry(40)))
-    child = decoder_children()[0]
+    (child,) = decoder_children()
     mapped = {os.path.basename(m.path) for m in child.memory_maps()}
     assert not [m for m in mapped if "torch" in m or "_raylet" in m]
     assert child.environ()["OMP_NUM_THREADS"] == "1"
+    client.close()
 
 
 @pytest.mark.parametrize("kind", ["idle", "hang", "spin"])
