@@ -74,7 +74,7 @@ class Batch:
         features: of every requested ``(view, facet)``, float32 (B, T, N, D); frames outside of the video are
         zero.
         available: bool (B, T), False where a clip leaves its video.
-        shape: the grid and width of ``("base", "tokens")``.
+        shape: the grid and width of ``("base", "tokens")``; see `Method.any_grid`.
         videos: ids of the B videos.
     """
 
@@ -199,6 +199,14 @@ class Method(ABC):
     def streams(self) -> tuple[tuple[str, str], ...]:
         """The ``(view, facet)`` pairs that a training reads; by default every facet of every view."""
         return tuple((view, facet) for view in self.views for facet in self.facets)
+
+    @property
+    def any_grid(self) -> bool:
+        """Whether its models take any grid of patches. If so, videos of different grids are trained on
+        together: every batch has one grid, its ``shape``, and `Implementation.model` gets that of
+        the first video.
+        """
+        return False
 
     @property
     def wants_encoder(self) -> bool:

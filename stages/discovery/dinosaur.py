@@ -77,6 +77,11 @@ class DinosaurMethod(Method):
         return (self.facet,)
 
     @property
+    def any_grid(self) -> bool:
+        """See `Method.any_grid`: the MLP has position codes of one grid, the transformer has none."""
+        return self.autoregressive
+
+    @property
     def mask_kinds(self) -> tuple[str, ...]:
         """See `Method.mask_kinds`."""
         return ("decoder", "attention") if self.masks == "decoder" else ("attention", "decoder")

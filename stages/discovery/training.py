@@ -25,6 +25,7 @@ from stages.features.backbones.table import frames_together
 from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler
 from stages.learning import loop
+from stages.learning.batches import BatchOrder, Grids
 from stages.learning.checkpoint import State
 from stages.learning.data import ClipLoader, feature_shape
 from stages.learning.history import write_history
@@ -41,14 +42,16 @@ class Corpus:
 
     Attributes:
         store: the features.
-        shape: of their patch tokens.
+        shape: of their patch tokens; of the first video's, where the method takes any grid.
         training, held_out: ids of the videos.
+        grids: rows and columns of patches of every video.
     """
 
     store: FeatureStore
     shape: FeatureShape
     training: tuple[str, ...]
     held_out: tuple[str, ...]
+    grids: Grids
 
 
 def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
@@ -75,7 +78,7 @@ def train_method(stage: TrainStage, folder: Path, context: WorkContext) -> None:
             implementation.optimiser(fit, model, stage.train.rate),
             partial(implementation.schedule, fit),
             partial(_loader, stage, corpus, fit, place),
-            len(_sampler(stage, corpus, fit, corpus.training)),
+            BatchOrder(_sampler(stage, corpus, fit, corpus.training), stage.train.batch, corpus.grids).clips,
             loop.identity_text({**stage.identity(), "shape": vars(corpus.shape), "videos": _digest(corpus)}),
             partial(_validation, stage, corpus, fit, place) if corpus.held_out else None,
         )
@@ -102,7 +105,7 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
     """The videos to train on and the shape they share.
 
     Raises:
-        SettingsError: nothing is left, or grids differ.
+        SettingsError: nothing is left, or grids differ and the method needs one.
     """
     artifact = Artifact.at(context.inputs["features"])
     store = FeatureStore(artifact.root, verify=True)
@@ -112,11 +115,11 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
         videos = sample_of(videos, Artifact.at(context.inputs["catalog"]), artifact, stage.videos)
     held_out = [video for video in videos if _drawn(video) < stage.train.hold_out]
     training = [video for video in videos if _drawn(video) >= stage.train.hold_out]
-    facet = stage.method.facets[0]
-    shape = feature_shape(store, training, grids(artifact), facet)
+    found, facet, any_grid = grids(artifact), stage.method.facets[0], stage.method.any_grid
+    shape = feature_shape(store, training, found, facet, any_grid)
     if held_out:
-        feature_shape(store, [training[0], *held_out], grids(artifact), facet)
-    return Corpus(store, shape, tuple(training), tuple(held_out))
+        feature_shape(store, [training[0], *held_out], found, facet, any_grid)
+    return Corpus(store, shape, tuple(training), tuple(held_out), found)
 
 
 def grids(artifact: Artifact) -> dict[str, tuple[int, int]]:
@@ -158,17 +161,20 @@ def _loader(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place, seen
     sampler = _sampler(stage, corpus, fit, corpus.training)
     return ClipLoader(
         corpus.store, sampler, stage.method.streams, corpus.shape, stage.train.batch, seen, place.device,
-        place.rank, place.world,
+        place.rank, place.world, corpus.grids,
     )  # fmt: skip
 
 
 def _validation(stage: TrainStage, corpus: Corpus, fit: str, place: loop.Place) -> Iterator[Batch]:
-    """Held-out clips once, in whole batches."""
+    """Held-out clips once, in whole batches, which repeat some where grids differ."""
     sampler = _sampler(stage, corpus, fit, corpus.held_out)
     batch = min(stage.train.batch, len(sampler))
-    loader = ClipLoader(corpus.store, sampler, stage.method.streams, corpus.shape, batch, device=place.device)
+    loader = ClipLoader(
+        corpus.store, sampler, stage.method.streams, corpus.shape, batch, device=place.device,
+        grids=corpus.grids,
+    )  # fmt: skip
     try:
-        for _ in range(len(sampler) // batch):
+        for _ in range(BatchOrder(sampler, batch, corpus.grids).clips // batch):
             yield loader.next()
     finally:
         loader.close()

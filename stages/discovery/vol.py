@@ -163,6 +163,11 @@ class VolMethod(Method):
         return ((self.views[0], "pixels" if self.wants_encoder else self.facet),)
 
     @property
+    def any_grid(self) -> bool:
+        """See `Method.any_grid`: position codes are resized."""
+        return True
+
+    @property
     def wants_encoder(self) -> bool:
         """See `Method.wants_encoder`."""
         return self.clips_from == "online"

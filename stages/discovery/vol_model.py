@@ -4,6 +4,8 @@ clip, and a broadcast decoder.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -69,11 +71,14 @@ class VolModel(nn.Module):
             SettingsError: they are to be encoded, and no encoder is there.
         """
         (stream,) = self.method.streams
+        found = batch.features[stream]
         if not self.method.wants_encoder:
-            return batch.features[stream]
+            return found
         if self.encoder is None:
             raise SettingsError("vol.clips_from=online needs the backbone in training, and none is given")
-        return self.encoder(batch.features[stream])
+        side = math.isqrt(found.shape[2] // batch.shape.tokens)  # of a patch
+        size = (batch.shape.rows * side, batch.shape.columns * side)
+        return self.encoder(found.unflatten(2, size))
 
     def after_step(self, progress: Progress) -> None:
         """Nothing: there is no teacher."""

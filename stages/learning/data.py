@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -14,6 +14,7 @@ from stages.discovery.contract import Batch, FeatureShape
 from stages.errors import SettingsError
 from stages.features.store.reader import CorruptShardError, FeatureStore
 from stages.features.store.samplers import Clip, ClipSampler, load
+from stages.learning.batches import BatchOrder, Grids
 
 Stream = tuple[str, str]
 """``(view, facet)``; a view such as ``crop0|crop1`` is one of those, by lot for every video and epoch."""
@@ -22,12 +23,9 @@ _AHEAD = 3
 
 
 def feature_shape(
-    store: FeatureStore, videos: Sequence[str], grids: dict[str, tuple[int, int]], facet: str
+    store: FeatureStore, videos: Sequence[str], grids: Grids, facet: str, any_grid: bool = False
 ) -> FeatureShape:
-    """The shape that all videos share.
-
-    Args:
-        grids: rows and columns of patches by video.
+    """The shape that all videos share; with ``any_grid`` that of the first, whose width they share.
 
     Raises:
         SettingsError: there is no video, or two have different grids or widths; names both.
@@ -41,10 +39,10 @@ def feature_shape(
     shape = FeatureShape(*grids[first], store.shape(first, facet)[-1])
     for video in videos:
         other = FeatureShape(*grids[video], store.shape(video, facet)[-1])
-        if other != shape:
+        if other.width != shape.width or (other != shape and not any_grid):
             raise SettingsError(
                 f"videos {first} and {video} have different grids of patch tokens ({_size(shape)} and"
-                f" {_size(other)}): set decode.size=[h,w]"
+                f" {_size(other)}): set decode.size=[h,w], or use a method that takes any grid (vol)"
             )
     return shape
 
@@ -69,12 +67,13 @@ class ClipLoader:
         store: the features.
         sampler: which clips, of all processes together; its epoch and step are set from ``seen``.
         streams: what is read of each clip.
-        shape: of the patch tokens.
+        shape: of the patch tokens; with ``grids`` only its width counts.
         batch: clips per step, over all processes together.
         seen: clips that all processes together have consumed before.
         device: where batches go.
         rank: number of this process among ``world`` ones.
         world: how many processes share a batch; it divides ``batch``.
+        grids: of the sampler's videos; where they differ, every batch has one, see `BatchOrder`.
     """
 
     def __init__(
@@ -88,9 +87,11 @@ class ClipLoader:
         device: str = "cpu",
         rank: int = 0,
         world: int = 1,
+        grids: Grids | None = None,
     ) -> None:
-        self._store, self._sampler, self._streams = store, sampler, tuple(streams)
-        self._shape, self._batch, self._device = shape, batch, device
+        self._store, self._streams = store, tuple(streams)
+        self._order = BatchOrder(sampler, batch, grids)
+        self._shape, self._grids, self._device = shape, grids, device
         self._seen, self._rank, self._world = seen, rank, world
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
@@ -126,18 +127,12 @@ class ClipLoader:
 
     def _fill(self) -> None:
         try:
-            clips = self._clips()
-            while not self._stopped.is_set():
-                batch = [next(clips) for _ in range(self._batch)]
-                self._ready.put(self._load(batch[self._rank :: self._world]))
+            for clips in self._order.batches(self._seen):
+                if self._stopped.is_set():
+                    return
+                self._ready.put(self._load(clips[self._rank :: self._world]))
         except BaseException as error:  # noqa: BLE001 - raised again in the training's own thread
             self._ready.put(error)
-
-    def _clips(self) -> Iterator[Clip]:
-        self._sampler.epoch, self._sampler.step = divmod(self._seen, len(self._sampler))
-        while True:
-            yield from self._sampler
-            self._sampler.epoch, self._sampler.step = self._sampler.epoch + 1, 0
 
     def _load(self, clips: Sequence[Clip]) -> Batch:
         features = {
@@ -149,4 +144,7 @@ class ClipLoader:
             for view, facet in self._streams
         }
         available = torch.tensor([clip.mask for clip in clips], device=self._device)
-        return Batch(features, available, self._shape, tuple(clip.video for clip in clips))
+        shape = self._shape
+        if self._grids is not None:
+            shape = FeatureShape(*self._grids[clips[0].video], shape.width)
+        return Batch(features, available, shape, tuple(clip.video for clip in clips))

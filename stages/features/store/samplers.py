@@ -219,6 +219,10 @@ class ClipSampler:
         for i in range(self.step, len(self)):
             yield self._clip(int(order[self._rank + i * self._world]), draws)
 
+    def clips_by_video(self) -> Iterator[tuple[str, int]]:
+        """Every video with its clips in an epoch of all processes together."""
+        return zip(self._videos, np.diff(self._ends, prepend=0).tolist(), strict=True)
+
     def advance(self, clips: int) -> None:
         """Count ``clips`` more of this process as consumed; past the epoch's end the next one begins."""
         self.step += clips

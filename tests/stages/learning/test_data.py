@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler, Windows
 from stages.learning import data
 from stages.learning.data import ClipLoader, feature_shape
+from tests.stages.discovery.making import features_in
 from tests.stages.features.store.making import features, make_store, source_frames
 from tests.stages.learning.making import SHAPE, store_in
 
@@ -101,6 +103,31 @@ def test_processes_share_the_batches_of_one(tmp_path, world):
             assert torch.equal(part.tokens, batch.tokens[rank::world])
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_batches_have_the_grid_of_their_videos(tmp_path, world):
+    grids = {"v0": (2, 3), "v1": (2, 3), "v2": (4, 1)}
+    store = FeatureStore(features_in(tmp_path / "features", grids))
+    whole = drawn(loader(store, grids=grids), 10)  # five an epoch: three of the one grid, two of the other
+    parts = [drawn(loader(store, rank=rank, world=world, grids=grids), 10) for rank in range(world)]
+    assert Counter(batch.shape for batch in whole) == {FeatureShape(2, 3, 8): 6, FeatureShape(4, 1, 8): 4}
+    for number, batch in enumerate(whole):
+        assert {grids[video] for video in batch.videos} == {(batch.shape.rows, batch.shape.columns)}
+        assert batch.tokens.shape == (4, 3, batch.shape.tokens, 8)
+        for rank, part in enumerate(parts):
+            assert part[number].shape == batch.shape and part[number].videos == batch.videos[rank::world]
+            assert torch.equal(part[number].tokens, batch.tokens[rank::world])
+    rest = drawn(loader(store, seen=4 * 7, grids=grids), 3)
+    assert all(same(a, b) and a.shape == b.shape for a, b in zip(whole[7:], rest, strict=True))
+
+
+def test_one_grid_changes_nothing(tmp_path):
+    store = store_in(tmp_path, videos=2, frames=5)
+    grids = {"v0": (2, 3), "v1": (2, 3), "another": (3, 2)}
+    told = drawn(loader(store, seen=8, grids=grids), 6)
+    plain = drawn(loader(store, seen=8), 6)
+    assert all(same(a, b) and a.shape == b.shape for a, b in zip(told, plain, strict=True))
+
+
 def test_it_reads_ahead_and_counts_the_time_that_it_was_waited_for(tmp_path, monkeypatch):
     def slow(*_):
         time.sleep(0.05)
@@ -164,5 +191,6 @@ def test_the_shape_is_that_of_all_videos(tmp_path):
         SettingsError, match=r"videos v0 and v2 .*2 x 3 x 8 and 3 x 2 x 8.*decode.size=\[h,w\]"
     ):
         feature_shape(store, ["v0", "v1", "v2"], grids, "tokens")
+    assert feature_shape(store, ["v2", "v0"], grids, "tokens", any_grid=True) == FeatureShape(3, 2, 8)
     with pytest.raises(SettingsError, match="no video is left to train on"):
         feature_shape(store, [], grids, "tokens")
