@@ -37,7 +37,7 @@ def write_h264(path: Path, rgb: NDArray[np.uint8], fps: float, crf: int = CRF) -
             "threads": "1",
             "flags": "+bitexact",
             # With its assembly x264 (build 165) now and then reads memory it has not written: once in some
-            # hundred small clips the last macroblock differs. Without, the bytes are those of the others.
+            # hundred small clips the last macroblock differs from one call to the next.
             "x264-params": "asm=0",
         }
         context = stream.codec_context
