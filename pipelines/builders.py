@@ -170,9 +170,14 @@ def named_stage(config: Config) -> NamedStage:
     """Naming with the configured vocabulary.
 
     Raises:
-        SettingsError: there is none, or it can't be read.
+        SettingsError: there is none, or it can't be read; or clips of naming are others than the method's.
     """
-    label = config.label
+    label, method = config.label, method_of(config)
+    if label.clip and method.clip_frames not in (1, label.clip):
+        raise SettingsError(
+            f"label.clip={label.clip}: the clips of method {method.name} have {method.clip_frames} frames; "
+            "give the same number, or 0 to merge over the whole video"
+        )
     if not label.vocabulary:
         raise SettingsError(
             "label.vocabulary is empty: name what to look for, --set label.vocabulary=people,dogs,cars, or a "

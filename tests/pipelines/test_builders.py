@@ -98,6 +98,13 @@ def test_patches_need_a_branch_and_names_a_vocabulary() -> None:
     assert (named.frames, named.keep_one) == (8, True)
 
 
+def test_clips_of_naming_are_those_of_the_method() -> None:
+    with pytest.raises(SettingsError, match=r"label.clip=8: the clips of method vol have 4 frames"):
+        builders.named_stage(config("sprites_named", "vol.frames=4"))
+    assert builders.named_stage(config("sprites_named", "vol.frames=4", "label.clip=0")).frames == 0
+    assert builders.named_stage(config("sprites_named", "vol.joint=false")).frames == 8
+
+
 def test_another_vocabulary_changes_the_naming_alone() -> None:
     """What CLIP sees of the tubes is computed without names."""
     one, other = (config("label_corpus", f"label.vocabulary={names}") for names in ("cat,dog", "car"))
