@@ -29,6 +29,7 @@ from stages.features.views import BASE, FLIP
 from stages.labeling.branch_method import PatchClipMethod
 from stages.labeling.branch_stage import BranchStage
 from stages.labeling.clip_backbone_spec import ClipBackboneSpec
+from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.clip_stage import ClipStage
 from stages.labeling.embeddings_stage import EmbeddingsStage
 from stages.labeling.named_stage import NamedStage
@@ -155,7 +156,7 @@ def embeddings_stage(config: Config) -> EmbeddingsStage:
             "recipe adapt_patch_clip printed), or --set label.by=vanilla or crops, which need none"
         )
     return EmbeddingsStage(
-        clip=None if "clip" in trained else label.clip_spec,
+        clip=_clip(config),
         by=label.by,
         branch=label.branch,
         size=label.size,
@@ -164,6 +165,11 @@ def embeddings_stage(config: Config) -> EmbeddingsStage:
         imagenet_norm=label.imagenet_norm,
         decode=features_stage(config).decode,
     )
+
+
+def _clip(config: Config) -> ClipSpec | None:
+    """The CLIP that names; None where the recipe trains it."""
+    return None if "clip" in recipe(config.recipe).stages else config.label.clip_spec
 
 
 def named_stage(config: Config) -> NamedStage:
@@ -186,7 +192,7 @@ def named_stage(config: Config) -> NamedStage:
     classes = class_names(config.data.kind) if label.vocabulary == CLASSES else None
     return NamedStage(
         vocabulary=read_vocabulary(label.vocabulary, label.background, classes),
-        clip=None if "clip" in recipe(config.recipe).stages else label.clip_spec,
+        clip=_clip(config),
         prompt=label.prompt,
         threshold=label.threshold,
         merge=label.merge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torchvision.transforms.v2 import functional as T
 from stages.errors import SettingsError
 
 Box = tuple[int, int, int, int]
+Thing = TypeVar("Thing")
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
@@ -114,14 +116,14 @@ def embedded(
         crops: as many as there are; ``batch`` of them are in memory.
         batch: crops per call of ``embed``.
     """
-    for part in _batched(crops, batch):
+    for part in batched(crops, batch):
         each = F.normalize(embed(torch.stack([image for _, image in part])).float(), dim=-1).cpu()
         yield from zip([number for number, _ in part], each, strict=True)
 
 
-def _batched(crops: Iterable[tuple[int, Tensor]], size: int) -> Iterator[list[tuple[int, Tensor]]]:
+def batched(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
     """Up to ``size`` at a time (`itertools.batched` comes with Python 3.12)."""
-    waiting = iter(crops)
+    waiting = iter(things)
     while part := list(islice(waiting, size)):
         yield part
 

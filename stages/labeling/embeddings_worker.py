@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class EmbeddingsWorker:
         rows = [
             catalog_rows(catalog, item[UPSTREAM_SHARD])[item["video"]] for item in items if _has_tubes(item)
         ]
-        decode, geometry = self._stage.decode, self._look.geometry()
+        decode, geometry = self._stage.decode, self._look.geometry
         root, client, chunk = self._context.data_root, self._client, self._look.chunk
         videos = decode_rows(client, root, rows, decode, geometry, chunk, attempts)
         for item in items:
@@ -98,7 +98,12 @@ def _has_tubes(item: Row) -> bool:
 
 
 def _done(item: Row) -> Done:
-    return Done(item["video"], {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)})
+    return Done(item["video"], handed_on(item))
+
+
+def handed_on(item: Row) -> dict[str, Any]:
+    """What an item says of its video (sizes, grid, tubes), for the outcome that the next stage reads."""
+    return {key: value for key, value in item.items() if key not in ("video", UPSTREAM_SHARD)}
 
 
 class _Sums:

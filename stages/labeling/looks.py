@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from stages.decode.spec import Geometry
 from stages.features.backbones.torch_backbone import STATISTICS
 from stages.labeling.clip_model import ClipModel
 from stages.labeling.clip_patches import PatchTower
-from stages.labeling.crop_box import Box, crop, embedded, in_frame
+from stages.labeling.crop_box import Box, batched, crop, embedded, in_frame
 from stages.labeling.naming import pool
 from stages.labeling.patch_branch import PatchBranch
 from stages.stage import Row
@@ -49,9 +48,8 @@ class Look(Protocol):
     """Channels of the vectors (E)."""
     chunk: int
     """Frames that are decoded at a time; few where they have the size of the source."""
-
-    def geometry(self) -> Geometry:
-        """The size of the frames it wants."""
+    geometry: Geometry
+    """The size of the frames it wants."""
 
     def vectors(self, frames: Iterable[Seen]) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers of tubes, and what each adds to its sum: float32 (n, E) on the CPU."""
@@ -67,12 +65,8 @@ class Crops:
     """
 
     def __init__(self, model: ClipModel, margin: float, geometry: Geometry) -> None:
-        self._model, self._margin, self._geometry = model, margin, geometry
+        self._model, self._margin, self.geometry = model, margin, geometry
         self.width, self.chunk = model.width, 2
-
-    def geometry(self) -> Geometry:
-        """See `Look.geometry`."""
-        return self._geometry
 
     def vectors(self, frames: Iterable[Seen]) -> Iterator[tuple[list[int], Tensor]]:
         """See `Look.vectors`; one crop after the other."""
@@ -113,19 +107,14 @@ class Patches:
         imagenet_norm: bool,
         geometry: Geometry,
     ) -> None:
-        self._model, self._tower, self._geometry = model, tower, geometry
+        self._model, self._tower, self.geometry = model, tower, geometry
         self._branch = None if branch is None else branch.to(model.mean.device).eval()
         self._imagenet = imagenet_norm
         self.width, self.chunk = tower.embedding, _BATCH
 
-    def geometry(self) -> Geometry:
-        """See `Look.geometry`."""
-        return self._geometry
-
     def vectors(self, frames: Iterable[Seen]) -> Iterator[tuple[list[int], Tensor]]:
         """See `Look.vectors`; all tubes of a frame at a time."""
-        waiting = iter(frames)
-        while part := list(islice(waiting, _BATCH)):
+        for part in batched(frames, _BATCH):
             grid = self._tower.grid(*part[0].rgb.shape[:2])
             for seen, features in zip(part, self._features(part), strict=True):
                 rles = [row["rle"] for row in seen.tubes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from stages.artifacts.layout import Artifact
 from stages.discovery.video import frame_layout
 from stages.labeling import naming
 from stages.labeling.clip_model import load_clip
-from stages.labeling.embeddings_worker import clip_of, tubes_by_frame
+from stages.labeling.embeddings_worker import clip_of, handed_on, tubes_by_frame
 from stages.labeling.merging import Merged, merge
 from stages.labeling.prompts import prompts
 from stages.labeling.text_cache import TEXT_FOLDER, TextFeatures, cached_text_features
@@ -26,7 +26,7 @@ from stages.labeling.touching import touching_tubes, tubes_by_clip
 from stages.outcome import Done, Outcome
 from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
 from stages.tubes.reader import TubeShard
-from stages.tubes.table import NAMED
+from stages.tubes.table import NAMED, tubes_of
 from stages.tubes.union import united
 from stages.tubes.writer import TubeFrame, TubeName, TubesWriter
 
@@ -69,8 +69,7 @@ class NamedWorker:
         together = naming.text_logits(torch.from_numpy(merged.sums(pooled)), self._text)
         groups = [[numbers[i] for i in members] for members in merged.members]
         frames, slots = _read(tubes, video, kind)
-        info: dict[str, Any] = {k: v for k, v in item.items() if k not in ("video", UPSTREAM_SHARD)}
-        info["tubes"] = counts = {}
+        counts: dict[str, int] = {}
         whole_tubes, vectors = united(frames, slots, groups, tubes.size(video))
         named = self._names(together, groups, kept)
         counts[NAMED] = _add(writer, tubes, video, NAMED, whole_tubes, vectors, named)
@@ -78,7 +77,7 @@ class NamedWorker:
         counts[kind] = _add(writer, tubes, video, kind, frames, slots, alone)
         for other in others:
             counts[other] = _add(writer, tubes, video, other, *_read(tubes, video, other), None)
-        return Done(video, info)
+        return Done(video, handed_on(item) | {"tubes": counts})
 
     def _merged(
         self, item: Row, tubes: TubeShard, numbers: Sequence[int], logits: torch.Tensor
@@ -88,9 +87,9 @@ class NamedWorker:
         """
         stage, targets = self._stage, self._stage.vocabulary.targets
         fitting = naming.fits(logits, targets, stage.threshold).numpy()
-        by_frame = tubes_by_frame(tubes, item["video"])
+        read = stage.keep_one or stage.merge
+        by_frame = tubes_by_frame(tubes, item["video"]) if read else {}
         frames = tubes.frames(item["video"]).tolist()
-        size, borders = frame_layout(item)
         alone: set[int] = set()
         if stage.keep_one:
             for clip in tubes_by_clip(frames, by_frame, numbers, stage.frames):
@@ -98,7 +97,7 @@ class NamedWorker:
                 alone |= {i for i, k in zip(clip, keep, strict=True) if k and not fitting[i]}
         groups: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(numbers)))
         if stage.merge:
-            layout = (size, borders, tuple(item["grid"]))
+            layout = (*frame_layout(item), tuple(item["grid"]))
             touch = touching_tubes(frames, by_frame, numbers, layout, stage.adjacency, stage.frames)
             together = merge(touch, naming.class_of(logits, targets).numpy(), fitting)
             rest = [(i,) for i in np.flatnonzero(~fitting).tolist()]
@@ -173,11 +172,12 @@ def _read(tubes: TubeShard, video: str, kind: str) -> tuple[list[TubeFrame], dic
     """The tubes of one kind of masks frame by frame, and their slot vectors where they have any."""
     places = {frame: place for place, frame in enumerate(tubes.frames(video).tolist())}
     columns = ["tube", "frame", "rle", "box", "area", "score"]
+    rows = tubes.rows(video, kind)
     frames = [
         TubeFrame(row["tube"], places[row["frame"]], row["rle"], tuple(row["box"]), row["area"], row["score"])
-        for row in tubes.rows(video, kind).select(columns).to_pylist()
+        for row in rows.select(columns).to_pylist()
     ]
-    table = tubes.tubes(video, kind).select(["tube", "slot"])
+    table = tubes_of(rows).select(["tube", "slot"])
     if table["slot"].null_count or not table.num_rows:
         return frames, None
     return frames, {row["tube"]: np.array(row["slot"], np.float32) for row in table.to_pylist()}
