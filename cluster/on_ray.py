@@ -7,15 +7,9 @@ another; since a shard is committed atomically and is the same bytes whoever mak
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
 import json
 import logging
 import os
-import shutil
-import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,31 +17,16 @@ from typing import Any
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
-from cluster.resources import ResourcesError
-from cluster.training import KNOWN, Problem, Seldom
-from stages.errors import SettingsError
+from cluster.ray_checks import check_capacity, check_nodes, default_workers
+from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
+from cluster.ray_training import fit_on_ray
 from stages.stage import FitStage, WorkContext
 
-if "ray" not in sys.modules:  # it reads these once; changed later, its two sides would disagree
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own log files still have everything
-
-try:
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-except ImportError as error:  # pragma: no cover - exercised by a test in a process of its own
-    raise SettingsError(
-        f"ray can't be imported by {sys.executable} ({error}): start the cluster from the project's .venv "
-        "(`.venv/bin/ray start --head`), or use --runner local"
-    ) from error
-
+# isort: split
+from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution import backpressure_policy as pressure
 
-PROJECT = Path(__file__).resolve().parents[1]
-_TRAIN_FAILURES = 3
 _WORKERS_KEY = "tubeflow.workers"
-_OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
 
 
 class RayRunner:
@@ -72,59 +51,19 @@ class RayRunner:
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
-        with self._connected():
-            _check_nodes(chain)
+        with connected(self._address, self._workers):
+            check_nodes(chain)
             yield from self._stream(chain, tasks, run_id)
 
     def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
-        """Run a fit stage on Ray Train; its files go into ``folder``, which all nodes see.
-
-        A lost worker is started again, up to `_TRAIN_FAILURES` times, and goes on from the stage's own
-        last checkpoint.
-
-        Raises:
-            SettingsError, StoreError, FormatError, DamagedError: as the stage raised it in a worker.
-            ResourcesError: there are not enough CPUs or GPUs for the workers.
-            TrainingFailedError: Ray Train's, when the training failed in another way.
-        """
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-
-        gpu = self._gpus > 0
-        with self._connected(), _quiet_training():
-            _check_capacity(self._fit_workers, float(gpu), "run.train_workers")
-            trainer = TorchTrainer(
-                functools.partial(_train, stage, inputs, folder, context),
-                train_loop_config={},
-                scaling_config=ScalingConfig(num_workers=self._fit_workers, use_gpu=gpu),
-                run_config=RunConfig(
-                    name=stage.name,
-                    storage_path=str(folder / ".train"),
-                    failure_config=FailureConfig(max_failures=_TRAIN_FAILURES),
-                ),
-            )
-            try:
-                trainer.fit()
-            finally:
-                Problem(folder).raise_told()
-        shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Inside, Ray is there; a local Ray that was started for it is stopped afterwards."""
-        started = not ray.is_initialized()
-        if started:
-            _connect(self._address, self._workers)
-        try:
-            yield
-        finally:
-            if started:
-                ray.shutdown()
+        """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
+        with connected(self._address, self._workers):
+            fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0)
 
     def _stream(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
-        workers = self._workers or _default_workers(self._gpus)
+        workers = self._workers or default_workers(self._gpus)
         _set_context(workers)
-        _check_capacity(workers, self._gpus)
+        check_capacity(workers, self._gpus)
         rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         first = min(task.level for task in tasks)
@@ -184,80 +123,9 @@ class ShardOwner:
             yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
 
 
-def _train(
-    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, _: dict[str, Any]
-) -> None:
-    """One worker of a training."""
-    from ray import train
-    from ray.train.torch import get_device
-
-    problem = Problem(folder)
-    if problem.told:  # by another worker, in an attempt before this one
-        return
-    device = str(get_device())  # the worker's own GPU, and not another's
-    if device.startswith("cuda") and context.device != "cpu":
-        context = dataclasses.replace(context, device=device)
-    try:
-        stage.make(inputs, folder, dataclasses.replace(context, report=Seldom(train.report)))
-    except tuple(KNOWN.values()) as error:  # trying again would not help
-        problem.tell(error)
-        if train.get_context().get_world_size() > 1:
-            os._exit(1)  # the others may be waiting for this worker; Ray Train ends them when it is lost
-
-
-@contextlib.contextmanager
-def _quiet_training() -> Iterator[None]:
-    """Ray Train's own lines on standard error are not for our users; its log files keep them."""
-    logger = logging.getLogger("ray.train")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def _owner_class(kind: str) -> type[ShardOwner]:
     """`ShardOwner` under a name that makes Ray's dashboard readable."""
     return type(f"{kind.capitalize()}ShardOwner", (ShardOwner,), {})
-
-
-def _connect(address: str | None, workers: int) -> None:
-    """Join a cluster, or start a local Ray with as many CPUs as the machine (or the workers) have."""
-    search = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
-    if address:
-        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
-        with _held_stderr():
-            ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
-        return
-    with _held_stderr():
-        ray.init(
-            num_cpus=max(os.cpu_count() or 1, workers),
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            runtime_env=environment,
-            logging_level="ERROR",
-        )
-
-
-@contextlib.contextmanager
-def _held_stderr() -> Iterator[None]:
-    """Holds back what Ray's C++ side writes to standard error while it starts, unless the start fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _set_context(workers: int) -> None:
@@ -274,47 +142,3 @@ def _set_context(workers: int) -> None:
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     context.enable_auto_log_stats = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def _default_workers(gpus: float) -> int:
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))
-
-
-def _check_capacity(workers: int, gpus: float, setting: str = "--workers") -> None:
-    """Refuse pools that Ray could never place, which it would wait for without a word."""
-    resources = ray.cluster_resources()
-    what, need, have = (
-        ("GPU", workers * gpus, resources.get("GPU", 0.0))
-        if gpus
-        else ("CPU", workers, resources.get("CPU", 0.0))
-    )
-    if need > have:
-        raise ResourcesError(
-            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower {setting}"
-        )
-
-
-@ray.remote(num_cpus=0)
-def _sees(paths: list[str]) -> list[str]:
-    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
-
-
-def _check_nodes(chain: Chain) -> None:
-    """Prove that every node sees the store and the data."""
-    paths = [str(chain[0].artifact.stage_json), chain[0].context.data_root]
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    answers = [
-        _sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            paths
-        )
-        for node in alive
-    ]
-    for node, missing in zip(alive, ray.get(answers), strict=True):
-        if missing:
-            raise ResourcesError(
-                f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) doesn't see "
-                f"{missing[0]}: put store and data where every node reads them under the same path"
-            )

@@ -78,7 +78,9 @@ def test_layers_look_down(package: str) -> None:
 
 def test_only_cluster_imports_ray() -> None:
     assert [str(p) for p, tree in sources("stages", "configs", "pipelines") if "ray" in imported(tree)] == []
-    assert [str(p) for p, tree in sources("cluster") if "ray" in imported(tree)] == ["cluster/on_ray.py"]
+    seen = {p.stem for p, tree in sources("cluster") if "ray" in imported(tree)}
+    assert "on_ray" in seen
+    assert all("ray" in name for name in seen), "the other modules work where there is no ray"
 
 
 def test_nothing_prints_and_nothing_is_swallowed() -> None:

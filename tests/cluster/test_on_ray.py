@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cluster import on_ray
+from cluster import ray_setup
 from cluster.chain import Task
 from cluster.local import LocalRunner
 from cluster.on_ray import RayRunner
@@ -19,9 +19,9 @@ WORK = ("a,b,c", "bad,d", "skip,e,f", "g,kill", "h")
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
     """One Ray for all tests here; runners find it initialised and leave it alone."""
-    on_ray._connect(None, 4)
+    ray_setup.connect(None, 4)
     yield
-    on_ray.ray.shutdown()
+    ray_setup.ray.shutdown()
 
 
 def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path):

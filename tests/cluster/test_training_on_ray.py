@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster import on_ray
+from cluster import ray_setup
 from cluster.on_ray import RayRunner
 from cluster.resources import ResourcesError
 from stages.errors import SettingsError
@@ -19,9 +19,9 @@ from tests.stages.discovery.making import ToyMethod, context_for, features_in, s
 def local_ray():
     """One Ray for all tests here; runners find it initialised and leave it alone."""
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # of a killed worker the tests shall hear soon
-    on_ray._connect(None, 2)
+    ray_setup.connect(None, 2)
     yield
-    on_ray.ray.shutdown()
+    ray_setup.ray.shutdown()
     del os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"]
 
 

@@ -1,0 +1,82 @@
+"""Ray itself: imported with our settings, joined or started, and stopped again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.errors import SettingsError
+
+if "ray" not in sys.modules:  # it reads these once; changed later, its two sides would disagree
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own log files still have everything
+
+try:
+    import ray
+    import ray.data
+except ImportError as error:  # pragma: no cover - exercised by a test in a process of its own
+    raise SettingsError(
+        f"ray can't be imported by {sys.executable} ({error}): start the cluster from the project's .venv "
+        "(`.venv/bin/ray start --head`), or use --runner local"
+    ) from error
+
+__all__ = ["PROJECT", "connect", "connected", "ray"]
+
+PROJECT = Path(__file__).resolve().parents[1]
+_OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
+
+
+@contextlib.contextmanager
+def connected(address: str | None, workers: int) -> Iterator[None]:
+    """Inside, Ray is there; a Ray that was joined or started for it is left or stopped afterwards."""
+    started = not ray.is_initialized()
+    if started:
+        connect(address, workers)
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def connect(address: str | None, workers: int) -> None:
+    """Join a cluster, or start a local Ray with as many CPUs as the machine (or the workers) have."""
+    search = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
+    if address:
+        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
+        with _held_stderr():
+            ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
+        return
+    with _held_stderr():
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, workers),
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            runtime_env=environment,
+            logging_level="ERROR",
+        )
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Holds back what Ray's C++ side writes to standard error while it starts, unless the start fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
