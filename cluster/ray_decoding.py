@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import random
 import threading
 import uuid
@@ -67,6 +68,14 @@ class DecodeActor:
     def node(self) -> str:
         """The id of the node it is on."""
         return str(ray.get_runtime_context().get_node_id())
+
+    def pid(self) -> int:
+        """Its process id."""
+        return os.getpid()
+
+    def running(self) -> int:
+        """How many videos it decodes just now."""
+        return self._running
 
     def stop(self, stream: str) -> None:
         """Stop decoding for ``stream``: its consumer has gone."""
@@ -143,6 +152,10 @@ class RemoteChild:
         self._actors = list(actors)
         self._used: Any = None
         self._stream: Any = None
+        self._id, self._begun = "", False
+        self._order: tuple[Any, ...] = ()
+        self._got = self._losses = self._in_a_row = 0
+        self._turns = self._next_decoders()
         self.videos = 0
         self.stop: threading.Event | None = None
 
