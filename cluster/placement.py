@@ -112,20 +112,27 @@ def _units(amounts: Resources) -> dict[str, int]:
 
 def _no_room(pool: Pool, room: int, nodes: Sequence[Node]) -> str:
     kinds = sorted({"CPU", "GPU", *pool.needs})
-    have = "; ".join(f"{node.name} {_said(_free(node), kinds)}" for node in nodes[:20])
+    have = "; ".join(f"{node.name} {_had(node, kinds)}" for node in nodes[:20])
     more = f"; and {len(nodes) - 20} more" if len(nodes) > 20 else ""
     return (
         f"{pool.count} {pool.name} need {_said(pool.needs, sorted(pool.needs))} each, on one node, and there is "
-        f"room for {room} beside the run's other actors (free: {have or 'no node'}{more}): {pool.remedy}"
+        f"room for {room} beside the run's other actors (nodes: {have or 'none'}{more}): {pool.remedy}"
     )
 
 
-def _free(node: Node) -> Resources:
-    return node.total if node.free is None else node.free
-
-
 def _said(amounts: Resources, kinds: Sequence[str]) -> str:
-    return " + ".join(f"{amounts.get(kind, 0):g} {kind}" for kind in kinds if kind in amounts) or "nothing"
+    return " + ".join(f"{amounts[kind]:g} {kind}" for kind in kinds if amounts.get(kind)) or "nothing"
+
+
+def _had(node: Node, kinds: Sequence[str]) -> str:
+    """What a node has of ``kinds``, and how much of that is free where others hold some of it."""
+    said = []
+    for kind in kinds:
+        total = node.total.get(kind, 0)
+        free = total if node.free is None else node.free.get(kind, 0)
+        if total:
+            said.append(f"{total:g} {kind}" + (f" of which {free:g} free" if free < total else ""))
+    return " + ".join(said) or "nothing"
 
 
 def owner_needs(accelerated: Sequence[bool], gpus: float) -> list[dict[str, float]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from cluster.chain import Chain
 from cluster.placement import Node
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
+from stages.artifacts.place import StoreError, place
 
 
 def present_nodes() -> list[Node]:
@@ -29,8 +28,15 @@ def present_nodes() -> list[Node]:
 
 
 @ray.remote(num_cpus=0)
-def _sees(paths: list[str]) -> list[str]:
-    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+def _misses(paths: list[str]) -> list[str]:
+    found = []
+    for path in paths:
+        try:
+            if not place(path).exists():
+                found.append(path)
+        except StoreError as error:
+            found.append(f"{path} ({error})")
+    return found
 
 
 def check_nodes(chain: Chain) -> None:
@@ -40,9 +46,9 @@ def check_nodes(chain: Chain) -> None:
 
     alive = [node for node in ray.nodes() if node["Alive"]]
     answers = [
-        _sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            paths
-        )
+        _misses.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(paths)
         for node in alive
     ]
     for node, missing in zip(alive, ray.get(answers), strict=True):

@@ -85,7 +85,7 @@ def test_an_actor_needs_one_node_with_all_it_asks_for():
         place(nodes, [Pool("shard owners (features)", 2, {"CPU": 1, "GPU": 1})])
     assert str(told.value) == (
         "2 shard owners (features) need 1 CPU + 1 GPU each, on one node, and there is room for 1 beside the "
-        "run's other actors (free: a 8 CPU; b 0 CPU + 2 GPU): lower --workers"
+        "run's other actors (nodes: a 8 CPU; b 1 CPU of which 0 free + 2 GPU): lower --workers"
     )
 
 
