@@ -115,8 +115,9 @@ def _no_room(pool: Pool, room: int, nodes: Sequence[Node]) -> str:
     have = "; ".join(f"{node.name} {_had(node, kinds)}" for node in nodes[:20])
     more = f"; and {len(nodes) - 20} more" if len(nodes) > 20 else ""
     return (
-        f"{pool.count} {pool.name} need {_said(pool.needs, sorted(pool.needs))} each, on one node, and there is "
-        f"room for {room} beside the run's other actors (nodes: {have or 'none'}{more}): {pool.remedy}"
+        f"{pool.count} {pool.name} need {_said(pool.needs, sorted(pool.needs))} each, on one node, and "
+        f"there is room for {room} beside the run's other actors (nodes: {have or 'none'}{more}): "
+        f"{pool.remedy}"
     )
 
 
@@ -184,7 +185,7 @@ def decoder_pool(nodes: Sequence[Node], count: int, gpus: float) -> Pool:
 
 
 def most_workers(nodes: Sequence[Node], needs: Sequence[Resources], others: Sequence[Pool] = ()) -> int:
-    """How many workers, of one owner per entry of ``needs`` each, find room beside the ``others``; at least 1."""
+    """How many workers (an owner per entry of ``needs``) find room beside the ``others``; at least 1."""
     held = [need for need in needs if need]
     left = {node.id: Counter(_units(node.total)) for node in nodes}
     for pool in others:
@@ -202,7 +203,7 @@ class Asked:
     Attributes:
         workers: owners per stage; 0: as many as there is room for.
         gpus: GPUs of a worker.
-        decoders: None: videos are decoded beside the models; else decode actors, 0 for `decoder_pool`'s number.
+        decoders: decode actors, 0 for `decoder_pool`'s number; None: videos are decoded beside the models.
     """
 
     workers: int = 0

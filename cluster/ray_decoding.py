@@ -32,9 +32,9 @@ from stages.decode.process import POLL_S, AbandonedError, Child, ChildFailedErro
 from stages.stage import Limits
 
 IN_STORE = 2
-"""Chunks of one video that may wait in the object store. The owner copies the one it takes, and lets it go."""
+"""Chunks of one video that may wait in the object store. The owner copies what it takes, and lets it go."""
 READ_AHEAD = 8
-"""Chunks per stream that wait in the owner's own memory: a video that is read ahead must last until its turn."""
+"""Chunks per stream that wait in the owner's own memory, until it is their video's turn."""
 MOST = 32
 """Videos that one actor decodes at a time when others are lost; usually it is one."""
 ASKED = 16
@@ -311,8 +311,8 @@ def decode_actors(pool: Pool, nodes: Sequence[str], limits: Limits) -> Iterator[
         )
         if not placed:
             raise ResourcesError(
-                f"none of {pool.count} {pool.name} could be started within {_PLACED_S:g} s, though the nodes are "
-                "large enough: wait until other work on the cluster is done, or set decode.placement=fused"
+                f"none of {pool.count} {pool.name} could be started within {_PLACED_S:g} s, though the nodes "
+                "are large enough: wait until other work on the cluster is done, or set decode.placement=fused"
             )
         yield actors
     finally:

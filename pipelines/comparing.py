@@ -181,7 +181,7 @@ def _rows(measured: Sequence[Measured], protocols: Sequence[str]) -> list[Compar
 
 
 def _what(m: Measured, candidate: str) -> tuple[str, dict[str, Any]]:
-    """What a candidate is called, and what its figures depend on, but for the seed of its training and where it ran."""
+    """What a candidate is called, and what its figures depend on but for the training's seed."""
     own = candidate in MASKS
     if not m.settings:
         return (f"method · {candidate}" if own else candidate), {"metrics": m.metrics.name}

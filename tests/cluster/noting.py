@@ -1,6 +1,6 @@
 """Where work was done: by session, of which every node of `tests.cluster.nodes` has its own.
 
-Run as a script it streams a toy chain on the cluster of its first argument, with files in the second's folder.
+Run as a script it streams a toy chain: address of the cluster, folder, number of shards.
 """
 
 from __future__ import annotations
