@@ -312,7 +312,7 @@ def decode_actors(pool: Pool, nodes: Sequence[str], limits: Limits) -> Iterator[
         if not placed:
             raise ResourcesError(
                 f"none of {pool.count} {pool.name} could be started within {_PLACED_S:g} s, though the nodes "
-                "are large enough: wait until other work on the cluster is done, or set decode.placement=fused"
+                "are large enough: wait until other work is done, or set decode.placement=fused"
             )
         yield actors
     finally:
