@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +45,30 @@ def test_a_relative_store_is_refused_inside_a_job(head: Head, tmp_path: Path) ->
     assert done.returncode == 1
     assert "store=store is relative" in done.stdout
     assert "exit code 2" in done.stdout + done.stderr
+
+
+def test_a_job_needs_the_token(head: Head, tmp_path: Path) -> None:
+    """No token and a wrong one are refused by the client's or by the server's check; the right one is let in."""
+    command = ("python", "-c", "print('the job ran')")
+    without = {name: value for name, value in head.env.items() if name != "RAY_AUTH_TOKEN"}
+    wrong = {**head.env, "RAY_AUTH_TOKEN": "0" * 64}
+    for env, says in ((without, "no authentication token"), (wrong, "token is invalid or incorrect")):
+        done = dataclasses.replace(head, env=env).submit(tmp_path, *command)
+        assert done.returncode != 0
+        assert says in done.stdout + done.stderr
+        assert "the job ran" not in done.stdout
+    token_file = tmp_path / "auth_token"
+    token_file.write_text(head.env["RAY_AUTH_TOKEN"])
+    by_file = {**without, "RAY_AUTH_TOKEN_PATH": str(token_file)}
+    done = dataclasses.replace(head, env=by_file).submit(tmp_path, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the job ran" in done.stdout
+
+
+def test_probes_need_no_token(head: Head) -> None:
+    """Kubernetes' readiness probes and load balancers have none; the list of jobs is nobody else's business."""
+    for path, agent in (("/api/gcs_healthz", False), ("/api/local_raylet_healthz", True)):
+        with urllib.request.urlopen((head.agent if agent else head.dashboard) + path, timeout=10) as answer:
+            assert (answer.status, b"success" in answer.read()) == (200, True)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{head.dashboard}/api/jobs/", timeout=10)
