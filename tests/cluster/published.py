@@ -1,7 +1,7 @@
 """Published schemas of what we hand to others: KubeRay's kinds with Kubernetes' pods, and Ray's own options.
 
-KubeRay publishes its fields as tables (``tests/third_party/kuberay``). They become a JSON schema here in which
-fields that no table lists are refused; the API server would drop them without a word.
+KubeRay publishes its fields as tables (``tests/third_party/kuberay``). They become a JSON schema here, in
+which fields that no table lists are refused; the API server would drop them without a word.
 """
 
 from __future__ import annotations

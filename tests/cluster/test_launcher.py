@@ -114,20 +114,20 @@ def test_start_commands_are_rays(name: str) -> None:
 def test_shared_memory_and_spilling(name: str) -> None:
     """docker's /dev/shm holds the object store; the spilling folder is the host's and anyone may write it."""
     config = load(name)
-    options = dict(
-        re.split(r"[= ]", each, maxsplit=1) for each in config["docker"]["run_options"] if "--env" not in each
-    )
-    shm = int(options["--shm-size"].removesuffix("gb")) * 10**9
-    host, inside = options["--volume"].split(":")
+    options = " ".join(config["docker"]["run_options"])
+    shm = int(re.search(r"--shm-size=(\d+)gb", options)[1]) * 10**9
+    volumes = {inside: host for host, inside in re.findall(r"--volume (\S+):(\S+)", options)}
+    assert set(volumes) == {"/spill", "/data"}
     for command in starts(config).values():
         assert int(option(command, "object-store-memory")) <= shm
-        assert option(command, "object-spilling-directory") == inside
-    assert f"chmod 1777 {host}" in config["initialization_commands"][0]
+        assert option(command, "object-spilling-directory") == "/spill"
+    commands = " ".join(config["initialization_commands"])
+    assert f"chmod 1777 {volumes['/spill']}" in commands and f"mkdir -p {volumes['/data']}" in commands
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_token_reaches_every_node(name: str) -> None:
-    """As a folder from the machine of ``ray up``; Ray reads it where it lands, and no token is in the file."""
+    """As a folder from the machine of ``ray up``, read where it lands; no token is in the file."""
     config = load(name)
     assert config["file_mounts"]["~/.tubeflow"] == "~/.tubeflow"
     if name in CLOUDS:
