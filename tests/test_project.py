@@ -35,8 +35,8 @@ FLAGS = {
 CODES = {0: "OK", 1: "BUG", 2: "USAGE", 3: "REJECTS", 4: "DAMAGED", 5: "RESOURCES", 130: "INTERRUPTED"}
 HEAVY = {"torch", "torchvision", "ray", "timm", "av", "decord", "cv2", "webdataset", "sklearn", "open_clip"}
 LONGEST_FILE = 350
-OTHER_COMMANDS = re.compile(r"^(\$ )?(ray|kubectl|docker) ((?!pipelines/run\.py).)*", re.MULTILINE)
-"""Commands of others at the start of a line, up to ours; tests/cluster/test_readme.py knows Ray's own flags."""
+OTHER_COMMANDS = re.compile(r"(^(\$ )?|`)(ray|kubectl|docker) ((?!pipelines/run\.py)[^`\n])*", re.MULTILINE)
+"""Commands of others, up to ours where they run one; tests/cluster/test_readme.py knows Ray's own flags."""
 
 
 def sources(*packages: str) -> Iterator[tuple[Path, ast.Module]]:

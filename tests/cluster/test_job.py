@@ -53,7 +53,7 @@ def test_a_relative_store_is_refused_inside_a_job(head: Head, tmp_path: Path) ->
 
 
 def test_a_job_needs_the_token(head: Head, tmp_path: Path) -> None:
-    """The server refuses a client with no token and one with a wrong one; a file with the right one will do."""
+    """The server refuses a client with no token or a wrong one; a file with the right one will do."""
     command = ("python", "-c", "print('the job ran')")
     without = {name: head.env[name] for name in head.env if name not in {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"}}
     wrong = {**head.env, "RAY_AUTH_TOKEN": "0" * 64}
