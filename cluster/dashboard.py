@@ -1,7 +1,7 @@
 """What a cluster has, asked over its dashboard's HTTP: plans load no ray.
 
-Ray 2.60 tells its version at ``/api/version``, its nodes with their resources and labels at ``/api/v0/nodes``,
-and what is in use at ``/api/cluster_status``. ``/api/authentication_mode`` says without a token whether it
+Ray 2.60 tells its version at ``/api/version``, its nodes with their resources and labels at
+``/api/v0/nodes``, and what is in use at ``/api/cluster_status``. ``/api/authentication_mode`` says without a token whether it
 wants one, and then every other path takes ``Authorization: Bearer TOKEN``.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,6 @@ class Cluster:
 
     url: str
     ray: str
-    python: str
     nodes: tuple[Node, ...]
     found: str = ""
 
@@ -102,7 +102,7 @@ def ask(address: str) -> Cluster:
     if not nodes:
         raise ResourcesError(f"{url}: no node of this cluster is alive (yet): try again in half a minute")
     nodes.sort(key=lambda node: (not node.head, node.address))
-    return Cluster(url, str(version["ray_version"]), str(about.get("pythonVersion", "?")), tuple(nodes), found)
+    return Cluster(url, str(version["ray_version"]), tuple(nodes), found)
 
 
 def check_versions(url: str, ray: str, python: str) -> None:
@@ -114,8 +114,6 @@ def check_versions(url: str, ray: str, python: str) -> None:
     Raises:
         SettingsError: naming both.
     """
-    import platform
-
     try:
         mine = metadata.version("ray")
     except metadata.PackageNotFoundError:
@@ -162,7 +160,7 @@ def find(address: str) -> tuple[str, str]:
 def _local() -> tuple[str, str]:
     """The cluster that was started last on this machine, or the only one there is."""
     here = dashboards()
-    current = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")  # noqa: S108
+    current = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     try:
         address = current.read_text().strip()
     except OSError:
@@ -191,7 +189,7 @@ def dashboards() -> list[tuple[str, str]]:
         if any(part.endswith("/dashboard/dashboard.py") for part in line):
             options = dict(part[2:].split("=", 1) for part in line if part.startswith("--") and "=" in part)
             host = options.get("host", "127.0.0.1")
-            host = "127.0.0.1" if host in ("0.0.0.0", "localhost") else host  # noqa: S104
+            host = "127.0.0.1" if host in ("0.0.0.0", "localhost") else host
             port = _listening(process, int(options.get("port", PORT)))
             found.append((options.get("gcs-address", ""), f"http://{host}:{port}"))
     return found
@@ -223,9 +221,9 @@ class _Client:
 
     def get(self, path: str, absent: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON object at ``path``; ``absent`` where there is no such path."""
-        request = urllib.request.Request(self._url + path, headers=self._headers)  # noqa: S310
+        request = urllib.request.Request(self._url + path, headers=self._headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 content = json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == 404 and absent is not None:
@@ -251,7 +249,7 @@ class _Client:
             )
         if code == 404:
             return SettingsError(
-                f"{self._url} has no {path.partition('?')[0]}: it is not Ray's dashboard, or of another version"
+                f"{self._url} has no {path.partition('?')[0]}: it is not Ray's dashboard, or another Ray's"
             )
         return ResourcesError(f"{self._url}{path} answers with HTTP {code}: look at the dashboard's logs")
 
@@ -304,7 +302,10 @@ def _node(entry: Mapping[str, Any], used: Mapping[str, float]) -> Node:
         entry["node_id"],
         entry["node_ip"],
         bool(entry.get("is_head_node")),
-        *(float(total.get(name, 0)) for name in _BUILT_IN),
+        cpus=float(total.get("CPU", 0)),
+        gpus=float(total.get("GPU", 0)),
+        memory=float(total.get("memory", 0)),
+        store=float(total.get("object_store_memory", 0)),
         used=dict(used),
         gpu_kinds=tuple(sorted(kinds)),
         labels=labels,

@@ -72,7 +72,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     record = RunRecord(graph.store, config, [bound.artifact.root.name for bound in graph.chain])
     state, code = "failed", 1
     try:
-        record.note(identities=identities(*zip(*_folders(graph), strict=True)))
+        record.note(identities=identities(_folders(graph)))
         output.say(f"run {record.id} on {graph.store}")
         if warning := naming_warning(config):
             output.error(warning)
@@ -105,12 +105,11 @@ def _spent_on_wholes(
     graph: Graph, did: Mapping[str, Any], totals: Mapping[str, Totals]
 ) -> dict[str, dict[str, float]]:
     """Seconds that this run spent on fit and reduce stages, and the videos that were there, by kind."""
-    videos = [totals[bound.stage.kind].done for bound in graph.chain]
+    videos = [0, *(totals[bound.stage.kind].done for bound in graph.chain)]
     return {
-        bound.stage.kind: {"seconds": did[bound.stage.kind]["seconds"], "videos": videos[bound.after - 1]}
+        bound.stage.kind: {"seconds": did[bound.stage.kind]["seconds"], "videos": videos[bound.after]}
         for bound in graph.whole
         if bound.stage.kind in did
-        for videos in [videos or [0]]
     }
 
 

@@ -1,4 +1,4 @@
-"""How long a plan takes: what is to do, times what the store's earlier runs measured, on the workers there are.
+"""How long a plan takes: what is to do times what earlier runs of the store measured, on given workers.
 
 The model, which docs/cli.md states for users:
 
@@ -146,9 +146,10 @@ class _Estimator:
     def _map(self, plan: StagePlan, stage: MapStage) -> StageEstimate:
         rate = self._records.rate(stage, plan.folder.name, self._place.hardware, self._place.gpus > 0)
         new = self._above[1].adds if self._above is not None else 0
+        items: float | None
+        frames: float | None
         if plan.todo is not None:
-            items: float | None = plan.todo
-            frames = plan.frames if plan.frames else None
+            items, frames = plan.todo, plan.frames or None
         else:
             items = None if new is None else plan.known[0] + new
             each = rate.per("items", "frames") if rate else None
@@ -157,7 +158,9 @@ class _Estimator:
         if items == 0:
             return dataclasses.replace(found, seconds=0.0, bytes=0)
         if items is None or rate is None:
-            found.source = "no measured rate" if rate is None else "how many videos there will be is not known"
+            found.source = (
+                "no measured rate" if rate is None else "how many videos there will be is not known"
+            )
             found.adds = items if self._above is not None else None
             return found
         self._price(found, rate, self._above is None)
@@ -182,11 +185,8 @@ class _Estimator:
             found.gpu_seconds = found.seconds * self._place.gpus
         # a stage below gets what this one hands on: a file may be several videos, a video stays one
         found.adds = found.items * (rate.per("items", "videos") or 1.0) if first else found.items
-        other = "" if rate.same else " of the same settings on other data"
-        found.source = (
-            f"{rate.items:,} {'files' if first else 'videos'} of {rate.runs} earlier run{'s' * (rate.runs != 1)}"
-            f"{other}, on {rate.hardware}"
-        )
+        runs = f"{rate.runs} earlier run{'s' * (rate.runs != 1)}" + ("" if rate.same else " on other data")
+        found.source = f"{rate.items:,} {'files' if first else 'videos'} of {runs}, on {rate.hardware}"
         found.runs = rate.runs
 
     def _whole(self, plan: StagePlan, bound: BoundWhole) -> StageEstimate:

@@ -2,8 +2,8 @@
 
 A run's ``status.json`` holds, per map stage and per kind of hardware, sums over the shards that it really
 made (`measure`), and under ``identities`` which settings each stage had (`identities`). A rate is taken from
-runs of the same settings of that stage alone: what lies before it may differ, so a run with ``--limit``, whose
-model is another, counts for the whole corpus.
+runs of the same settings of that stage alone: what lies before it may differ, so that a run with ``--limit``,
+whose model is another, counts for the whole corpus.
 """
 
 from __future__ import annotations
@@ -49,11 +49,10 @@ def measure(sums: dict[str, dict[str, float]], receipt: Receipt) -> None:
         entry[name] = entry.get(name, 0) + value
 
 
-def identities(stages: Sequence[Stage], folders: Sequence[Path]) -> dict[str, dict[str, str]]:
+def identities(folders: Sequence[tuple[Stage, Path]]) -> dict[str, dict[str, str]]:
     """What a run's record says of its stages: by kind, the digest of the settings and the artifact's name."""
     return {
-        stage.kind: {"settings": stage.fingerprint(), "artifact": folder.name}
-        for stage, folder in zip(stages, folders, strict=True)
+        stage.kind: {"settings": stage.fingerprint(), "artifact": folder.name} for stage, folder in folders
     }
 
 
@@ -132,7 +131,9 @@ class Records:
         self.store = store
         self._runs = latest_runs(store, latest)
 
-    def rate(self, stage: Stage, artifact: str, hardware: Sequence[str] = (), gpu: bool = False) -> Rate | None:
+    def rate(
+        self, stage: Stage, artifact: str, hardware: Sequence[str] = (), gpu: bool = False
+    ) -> Rate | None:
         """What ``stage`` costs; None where no run measured it.
 
         Args:
