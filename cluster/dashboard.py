@@ -1,8 +1,8 @@
 """What a cluster has, asked over its dashboard's HTTP: plans load no ray.
 
 Ray 2.60 tells its version at ``/api/version``, its nodes with their resources and labels at
-``/api/v0/nodes``, and what is in use at ``/api/cluster_status``. ``/api/authentication_mode`` says without a token whether it
-wants one, and then every other path takes ``Authorization: Bearer TOKEN``.
+``/api/v0/nodes``, and what is in use at ``/api/cluster_status``. ``/api/authentication_mode`` says without a
+token whether it wants one, and then every other path takes ``Authorization: Bearer TOKEN``.
 """
 
 from __future__ import annotations
@@ -226,6 +226,7 @@ class _Client:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 content = json.load(answer)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == 404 and absent is not None:
                 return absent
             raise self._refused(path, error.code) from None
