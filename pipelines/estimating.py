@@ -199,9 +199,11 @@ class _Estimator:
         if bound.fit and (like := seconds_left(bound, self._plan.graph.store, videos)) is not None:
             found.seconds, found.source = like[0], f"the steps of {like[1]}"
         elif (known := self._records.whole(bound.stage)) is not None:
-            found.seconds, before = known
-            if videos and before and not _fixed(bound):
-                found.seconds *= videos / before
+            seconds, before = known
+            if _fixed(bound) or not before:
+                found.seconds = seconds
+            elif videos is not None:
+                found.seconds = seconds * videos / before
             found.source = "the latest run that made it"
         if found.seconds is not None:
             workers = self._plan.graph.config.run.train_workers if bound.fit else 1
@@ -214,7 +216,7 @@ class _Estimator:
         if self._above is None:
             return 0
         plan, one = self._above
-        new = one.adds if one.items else 0
+        new = 0 if one.items == 0 else one.adds
         return None if new is None else plan.cached + new
 
     def _add(self, found: Estimate, stream: Sequence[StageEstimate], alone: bool = False) -> None:

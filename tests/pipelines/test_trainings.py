@@ -26,8 +26,8 @@ def step_s(measured: Measured) -> float:
 
 
 def test_steps_times_what_one_took(measured: Measured) -> None:
-    for more in ("train.steps=40", "train={steps: 40, seed: 3, rate: 0.1}"):
-        found = seconds_left(bound(measured, more), measured.store, videos=None)
+    for more in ([], ["train.seed=3", "train.rate=0.1"]):
+        found = seconds_left(bound(measured, "train.steps=40", *more), measured.store, videos=None)
         assert found == (pytest.approx(40 * step_s(measured)), measured.artifact("model").name)
 
 
