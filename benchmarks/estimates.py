@@ -4,15 +4,16 @@
                                    [--model patchstats|resnet18] [--write]
 
 Real H.264 files of 640x360, ten to a shard, all frames; a store that is empty at first. The first N are run
-with ``--limit``, which leaves rates in the store; then the rest is planned, and run. *Wall clock* is
-that of the second command as a user waits for it, interpreter and Ray included, which the estimate leaves
-out; *worker time* is what its record says all workers spent. Nothing is tuned in between. The two runs see the machine as
-busy as it is: a load that comes or goes between them shows in the ratio.
+with ``--limit``, which leaves rates in the store; then the rest is planned, and run. *Wall clock* is that of
+the second command as a user waits for it, interpreter and Ray included, which the estimate leaves out;
+*worker time* is what its record says all workers spent. The two runs see the machine as busy as it is: a load
+that comes or goes between them shows in the ratio, and the loads at the start of each are given.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -57,11 +58,14 @@ def main() -> int:
         settings = [f"data.root={videos}", f"store={store}", "decode.fps=all", "layout.shard_videos=10"]
         words = [word for setting in (*settings, *MODELS[args.model]) for word in ("--set", setting)]
         command = [*RUN, "features", *words, "--runner", args.runner, "--workers", str(args.workers)]
+        loads = [os.getloadavg()[0]]
         first = child([*command, "--limit", str(args.videos)])
+        loads.append(os.getloadavg()[0])
         plan = json.loads(child([*command, "--plan", "--json"]).output)
         second = child(command)
         foretold, work = plan["estimate"], spent(store)
         about["runs"] = f"{args.videos} videos in {first.seconds:.1f} s, then {2 * args.videos} more"
+        about["load before each run"] = ", ".join(f"{load:.1f}" for load in loads)
     assert foretold["unknown"] == [] and plan["stages"][0]["todo"] == 2 * args.videos, plan
     figures = [
         Figure(
