@@ -5,28 +5,27 @@ from __future__ import annotations
 import os
 
 from cluster.chain import Chain
+from cluster.placement import Node
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
 
 
-def default_workers(gpus: float) -> int:
-    """One per CPU of the cluster, or one per share of ``gpus`` GPUs."""
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))
+def present_nodes() -> list[Node]:
+    """The living nodes with what they have and what nobody holds, sorted by name."""
+    from ray._private.state import available_resources_per_node
 
-
-def check_capacity(workers: int, gpus: float, setting: str = "--workers") -> None:
-    """Refuse pools that Ray could never place, which it would wait for without a word."""
-    resources = ray.cluster_resources()
-    what, need, have = (
-        ("GPU", workers * gpus, resources.get("GPU", 0.0))
-        if gpus
-        else ("CPU", workers, resources.get("CPU", 0.0))
-    )
-    if need > have:
-        raise ResourcesError(
-            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower {setting}"
+    free = available_resources_per_node()
+    nodes = [
+        Node(
+            node["NodeID"],
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+            node["Resources"],
+            free.get(node["NodeID"], {}),
         )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: (node.name, node.id))
 
 
 @ray.remote(num_cpus=0)

@@ -27,12 +27,14 @@ from pipelines.runs import RunRecord, all_runs
 from pipelines.working import Work
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.errors import SettingsError
 from stages.labeling.accuracy import read_accuracy
 from stages.stage import Stage
 
 
 def plan_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """``--plan``: print the plan; exit 5 where it can't be scheduled."""
+    refuse_remote(args, config)
     graph = build(config, args.limit)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
     cluster = ask(args.address) if args.address else None
@@ -165,6 +167,7 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
 
 def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     """The runner that ``--runner``, ``--workers`` and ``--address`` ask for."""
+    refuse_remote(args, config)
     if args.runner == "local":
         from cluster.local import LocalRunner
 
@@ -172,7 +175,21 @@ def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     from cluster.on_ray import RayRunner
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
-    return RayRunner(workers, config.run.gpus, args.address, fit_workers=config.run.train_workers)
+    decoders = config.run.decode_workers if config.decode.placement == "remote" else None
+    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, decoders)
+
+
+def refuse_remote(args: argparse.Namespace, config: Config) -> None:
+    """Refuse decoding on other nodes where there are none: silence would hide that it was not done.
+
+    Raises:
+        SettingsError: naming both ways out.
+    """
+    if args.runner == "local" and config.decode.placement == "remote":
+        raise SettingsError(
+            "decode.placement=remote: the local runner has no other nodes to decode on; leave it out, or use "
+            "--runner ray"
+        )
 
 
 def status_command(config: Config, args: argparse.Namespace, output: Output) -> int:
