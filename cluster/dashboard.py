@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from cluster.placement import Node
 from cluster.resources import ResourcesError
 from stages.errors import SettingsError
 
@@ -35,28 +36,39 @@ _ACCELERATOR = "accelerator_type:"
 
 
 @dataclass(frozen=True)
-class Node:
-    """A living node.
+class ListedNode(Node):
+    """A living node as the dashboard lists it; memory and object store in bytes.
 
     Attributes:
-        cpus, gpus, memory, store: in total; memory and object store in bytes.
-        used: of each resource, where the dashboard says.
-        gpu_kinds: names of its GPUs as Ray calls them (``H200``).
+        head: whether it is the head.
         labels: its labels, without the node's id.
-        custom: resources of the user's own.
     """
 
-    id: str
-    address: str
-    head: bool
-    cpus: float
-    gpus: float
-    memory: float
-    store: float
-    used: Mapping[str, float] = field(default_factory=dict)
-    gpu_kinds: tuple[str, ...] = ()
+    head: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
-    custom: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def gpus(self) -> float:
+        """Its GPUs."""
+        return self.total.get("GPU", 0.0)
+
+    @property
+    def gpu_kinds(self) -> tuple[str, ...]:
+        """Names of its GPUs as Ray calls them (``H200``)."""
+        kinds = {name.removeprefix(_ACCELERATOR) for name in self.total if name.startswith(_ACCELERATOR)}
+        return tuple(sorted(kinds | {self.labels.get("ray.io/accelerator-type", "")} - {""}))
+
+    @property
+    def custom(self) -> dict[str, float]:
+        """Its resources that Ray has not made itself."""
+        made = ("node:", _ACCELERATOR)
+        return {k: v for k, v in self.total.items() if k not in _BUILT_IN and not k.startswith(made)}
+
+    def used(self, resource: str) -> float:
+        """How much of a resource is held just now, as far as known."""
+        if self.free is None:
+            return 0.0
+        return self.total.get(resource, 0.0) - self.free.get(resource, 0.0)
 
 
 @dataclass(frozen=True)
@@ -69,12 +81,12 @@ class Cluster:
 
     url: str
     ray: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[ListedNode, ...]
     found: str = ""
 
     @property
-    def cpus(self) -> float:
-        """CPUs of all nodes."""
+    def cpus(self) -> int:
+        """Whole CPUs of all nodes."""
         return sum(node.cpus for node in self.nodes)
 
     @property
@@ -98,10 +110,10 @@ def ask(address: str) -> Cluster:
     check_versions(url, str(version.get("ray_version", "?")), str(about.get("pythonVersion", "?")))
     listed = _result(client.get(f"/api/v0/nodes?detail=1&limit={MOST_NODES}")).get("result", [])
     used = _used(client.get("/api/cluster_status?format=0"))
-    nodes = [_node(entry, used.get(entry["node_id"], {})) for entry in listed if entry["state"] == "ALIVE"]
+    nodes = [_node(entry, used.get(entry["node_id"])) for entry in listed if entry["state"] == "ALIVE"]
     if not nodes:
         raise ResourcesError(f"{url}: no node of this cluster is alive (yet): try again in half a minute")
-    nodes.sort(key=lambda node: (not node.head, node.address))
+    nodes.sort(key=lambda node: (not node.head, node.name))
     return Cluster(url, str(version["ray_version"]), tuple(nodes), found)
 
 
@@ -292,23 +304,9 @@ def _used(status: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {node: {name: float(pair[0]) for name, pair in usage.items()} for node, usage in by_node.items()}
 
 
-def _node(entry: Mapping[str, Any], used: Mapping[str, float]) -> Node:
-    total: Mapping[str, float] = entry.get("resources_total") or {}
+def _node(entry: Mapping[str, Any], used: Mapping[str, float] | None) -> ListedNode:
+    total: dict[str, float] = entry.get("resources_total") or {}
+    free = None if used is None else {kind: total[kind] - used.get(kind, 0.0) for kind in total}
     labels = {k: v for k, v in (entry.get("labels") or {}).items() if k != "ray.io/node-id"}
-    kinds = {name.removeprefix(_ACCELERATOR) for name in total if name.startswith(_ACCELERATOR)}
-    if kind := labels.get("ray.io/accelerator-type"):
-        kinds.add(kind)
-    own = {k: v for k, v in total.items() if k not in _BUILT_IN and not k.startswith(("node:", _ACCELERATOR))}
-    return Node(
-        entry["node_id"],
-        entry["node_ip"],
-        bool(entry.get("is_head_node")),
-        cpus=float(total.get("CPU", 0)),
-        gpus=float(total.get("GPU", 0)),
-        memory=float(total.get("memory", 0)),
-        store=float(total.get("object_store_memory", 0)),
-        used=dict(used),
-        gpu_kinds=tuple(sorted(kinds)),
-        labels=labels,
-        custom=own,
-    )
+    name = str(entry.get("node_name") or entry["node_ip"])
+    return ListedNode(entry["node_id"], name, total, free, bool(entry.get("is_head_node")), labels)

@@ -79,7 +79,9 @@ def place(nodes: Sequence[Node], pools: Sequence[Pool]) -> dict[str, list[str]]:
     total: Counter[str] = sum(left.values(), Counter())
 
     def size(pool: Pool) -> float:
-        return max((need / total[kind] for kind, need in _units(pool.needs).items() if total[kind]), default=0)
+        return max(
+            (need / total[kind] for kind, need in _units(pool.needs).items() if total[kind]), default=0
+        )
 
     placed = {}
     for pool in sorted(pools, key=size, reverse=True):

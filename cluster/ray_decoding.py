@@ -241,7 +241,9 @@ class RemoteChild:
         self._stream = self._used = None
         self._turns = self._next_decoders()
         if self._losses >= MOST_LOSSES:
-            raise ChildFailedError("crash", f"{self._losses} decoders were lost while they decoded it ({loss})")
+            raise ChildFailedError(
+                "crash", f"{self._losses} decoders were lost while they decoded it ({loss})"
+            )
         pause = min(0.05 * 2**self._in_a_row, 5.0)
         if self._in_a_row % int(_WARN_S / 5.0) == 0:
             _log.warning("no decoder can be reached, the last one because of %s; waiting for one", loss)
@@ -298,9 +300,9 @@ def decode_actors(pool: Pool, nodes: Sequence[str], limits: Limits) -> Iterator[
     }
     made = ray.remote(DecodeActor)
     actors = tuple(
-        made.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True), **options
-        ).remote(limits)
+        made.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True), **options).remote(
+            limits
+        )
         for node in nodes
     )
     try:

@@ -78,7 +78,9 @@ class RunConfig:
     train_workers: int = option(1, "processes (or GPUs) that train one model together")
     decoders: int = option(1, "decoder processes that feed one process of a pre-training")
     checkpoint_s: float = option(60.0, "seconds between two checkpoints of a training")
-    gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction; its stages with models share them")
+    gpus: float = option(
+        0.0, "GPUs per worker on Ray, possibly a fraction; its stages with models share them"
+    )
     decode_workers: int = option(
         0, "decoders of decode.placement=remote; 0: one per CPU of the nodes without GPUs, or that decode"
     )

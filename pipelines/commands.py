@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.dashboard import Cluster, ask
+from cluster.dashboard import ask
 from cluster.resources import ResourcesError, cpus
 from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
 from pipelines.dropping import used_elsewhere
-from pipelines.estimating import Place, estimate
+from pipelines.estimating import estimate
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
 from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
-from pipelines.places import check_room, place_of
+from pipelines.places import place_of
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.rates import identities
 from pipelines.running import Runner, finish, refuse_unschedulable
@@ -38,23 +38,19 @@ def plan_command(config: Config, args: argparse.Namespace, output: Output) -> in
     graph = build(config, args.limit)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
     cluster = ask(args.address) if args.address else None
-    place = place_of(config, args.runner, args.workers, cluster)
+    place, refusal = place_of(plan, args.runner, args.workers, cluster)
     found = estimate(plan, place)
-    refusal = _refusal(plan, args, cluster, place)
+    refusal = _refusal(plan, args) or refusal
     output.plan(plan, plan_notes(plan, args.runner, found, cluster), found, whole=refusal is None)
     if refusal is not None:
         raise refusal
     return 0
 
 
-def _refusal(
-    plan: Plan, args: argparse.Namespace, cluster: Cluster | None, place: Place
-) -> ResourcesError | None:
-    """Why a run would be refused; None if it would not."""
+def _refusal(plan: Plan, args: argparse.Namespace) -> ResourcesError | None:
+    """Why a run would be refused wherever it is; None if it would not."""
     try:
         refuse_unschedulable(plan, _here(args))
-        if cluster is not None:
-            check_room(cluster, place.workers, plan.graph.config.run.gpus)
     except ResourcesError as error:
         return error
     return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.graph import BoundWhole
@@ -23,9 +23,6 @@ from pipelines.planning import Plan, StagePlan
 from pipelines.rates import Rate, Records
 from pipelines.trainings import seconds_left, train_settings
 from stages.stage import MapStage
-
-ON_GPU = ("features", "tubes", "embeddings")
-"""Kinds of map stages that compute on the workers' GPUs."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +34,18 @@ class Place:
         workers: of each stage, or of all stages together where not ``pools``.
         cpus: of all nodes.
         pools: every stage has workers of its own.
-        gpus: GPUs per worker, possibly a fraction; 0: it would use none.
+        gpus: GPUs that a worker of a stage holds, by kind; possibly fractions.
         hardware: names of processors and GPUs there, as far as known.
+        trains_on_gpus: every process of a training has a GPU.
     """
 
     name: str
     workers: int
     cpus: float
     pools: bool = True
-    gpus: float = 0.0
+    gpus: Mapping[str, float] = field(default_factory=dict)
     hardware: tuple[str, ...] = ()
+    trains_on_gpus: bool = False
 
 
 @dataclass
@@ -144,7 +143,9 @@ class _Estimator:
         return found
 
     def _map(self, plan: StagePlan, stage: MapStage) -> StageEstimate:
-        rate = self._records.rate(stage, plan.folder.name, self._place.hardware, self._place.gpus > 0)
+        rate = self._records.rate(
+            stage, plan.folder.name, self._place.hardware, stage.kind in self._place.gpus
+        )
         new = self._above[1].adds if self._above is not None else 0
         items: float | None
         frames: float | None
@@ -181,8 +182,7 @@ class _Estimator:
         above = self._above[1].shards if self._above is not None else 0
         by_size = 0 if first else math.ceil(found.bytes / layout.bytes)
         found.shards = max(math.ceil(found.items / layout.videos), by_size, above)
-        if found.kind in ON_GPU:
-            found.gpu_seconds = found.seconds * self._place.gpus
+        found.gpu_seconds = found.seconds * self._place.gpus.get(found.kind, 0.0)
         # a stage below gets what this one hands on: a file may be several videos, a video stays one
         found.adds = found.items * (rate.per("items", "videos") or 1.0) if first else found.items
         runs = f"{rate.runs} earlier run{'s' * (rate.runs != 1)}" + ("" if rate.same else " on other data")
@@ -208,7 +208,7 @@ class _Estimator:
         if found.seconds is not None:
             workers = self._plan.graph.config.run.train_workers if bound.fit else 1
             found.low = found.high = found.seconds
-            found.gpu_seconds = found.seconds * workers * math.ceil(self._place.gpus) if bound.fit else 0.0
+            found.gpu_seconds = found.seconds * workers if bound.fit and self._place.trains_on_gpus else 0.0
         return found
 
     def _videos(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cluster.dashboard import Cluster, Node
+from cluster.dashboard import Cluster, ListedNode
 from cluster.resources import cpus
 from configs.schema import Config
 from pipelines.builders import stage_names
@@ -93,9 +93,9 @@ def cluster_notes(cluster: Cluster, place: Place, gpus: float) -> list[str]:
     count = len(cluster.nodes)
     kinds = Counter(map(_shape, cluster.nodes))
     shapes = ", ".join(f"{n} x {shape}" if n > 1 else shape for shape, n in kinds.items())
-    store = sum(node.store for node in cluster.nodes)
-    held = sum(node.used.get("CPU", 0) for node in cluster.nodes)
-    held_gpus = sum(node.used.get("GPU", 0) for node in cluster.nodes)
+    store = sum(node.total.get("object_store_memory", 0) for node in cluster.nodes)
+    held = sum(node.used("CPU") for node in cluster.nodes)
+    held_gpus = sum(node.used("GPU") for node in cluster.nodes)
     busy = f"; in use now: {held:g} CPUs, {held_gpus:g} GPUs" if held or held_gpus else ""
     each = f"{gpus:g} GPUs" if gpus else "1 CPU"
     found = f" ({cluster.found})" if cluster.found else ""
@@ -107,11 +107,11 @@ def cluster_notes(cluster: Cluster, place: Place, gpus: float) -> list[str]:
     ]
 
 
-def _shape(node: Node) -> str:
+def _shape(node: ListedNode) -> str:
     parts = [f"{node.cpus:g} CPUs"]
     if node.gpus:
         parts.append(f"{node.gpus:g} GPUs" + (f" ({', '.join(node.gpu_kinds)})" if node.gpu_kinds else ""))
-    parts.append(human_bytes(int(node.memory)))
+    parts.append(human_bytes(int(node.total.get("memory", 0))))
     parts += [f"{name} {amount:g}" for name, amount in sorted(node.custom.items())]
     parts += [f"{name}={value}" for name, value in sorted(node.labels.items())]
     return " ".join(parts)

@@ -1,53 +1,76 @@
-"""Where a run would be: this machine or a cluster, with how many workers, and whether they fit."""
+"""Where a run would be: this machine or a cluster, with how many workers, and whether they find room."""
 
 from __future__ import annotations
 
-import math
-
 from cluster.dashboard import Cluster
+from cluster.placement import Arrangement, Asked, arrange, arrange_training, owner_needs
 from cluster.resources import ResourcesError, cpus, gpu_models, has_gpu
-from configs.schema import Config
 from pipelines.estimating import Place
+from pipelines.planning import Plan
 from stages.artifacts.layout import processor
 
 
-def place_of(config: Config, runner: str, workers: int | None, cluster: Cluster | None) -> Place:
-    """What a run with these settings would work on.
+def place_of(
+    plan: Plan, runner: str, workers: int | None, cluster: Cluster | None
+) -> tuple[Place, ResourcesError | None]:
+    """What a run of ``plan`` would work on, and why it would be refused there, if it would.
 
     Args:
+        runner: ``ray`` or ``local``.
         workers: as ``--workers`` says; None for what the runner would choose.
         cluster: the cluster it would join; None for this machine.
     """
-    gpus = config.run.gpus
     if cluster is None:
-        accelerated = config.run.device != "cpu" and has_gpu() and (runner == "local" or gpus > 0)
-        count = workers or (1 if runner == "local" else cpus())
-        share = (gpus or 1.0 / count) if accelerated else 0.0
-        names = (processor(), *gpu_models()) if accelerated else (processor(),)
-        return Place("this machine", count, cpus(), runner != "local", share, names)
-    count = workers or max(1, room(cluster, gpus))
+        return _here(plan, runner, workers), None
+    config = plan.graph.config
+    decoders = config.run.decode_workers if config.decode.placement == "remote" else None
+    asked = Asked(workers or 0, config.run.gpus, decoders)
     kinds = tuple(sorted({kind for node in cluster.nodes for kind in node.gpu_kinds}))
-    return Place(cluster.url, count, max(cluster.cpus, 1.0), True, gpus, kinds if gpus else ())
+    shares, found, refusal = {}, workers or 1, None
+    try:
+        if (arranged := _arranged(plan, asked, cluster)) is not None:
+            first = _first(plan)
+            found = arranged.workers
+            shares = {
+                stage.kind: needs["GPU"]
+                for stage, needs in zip(plan.chain[first:], arranged.needs, strict=True)
+                if "GPU" in needs
+            }
+    except ResourcesError as error:
+        refusal = error
+    accelerated = asked.gpus > 0
+    all_cpus = max(cluster.cpus, 1)
+    return Place(
+        cluster.url, found, all_cpus, True, shares, kinds if accelerated else (), accelerated
+    ), refusal
 
 
-def room(cluster: Cluster, gpus: float) -> int:
-    """Workers of a CPU, or of ``gpus`` GPUs, that the nodes can hold: none is spread over two."""
-    if gpus > 0:
-        return sum(math.floor(node.gpus / gpus + 1e-9) for node in cluster.nodes)
-    return sum(math.floor(node.cpus) for node in cluster.nodes)
+def _here(plan: Plan, runner: str, workers: int | None) -> Place:
+    run = plan.graph.config.run
+    count = workers or (1 if runner == "local" else cpus())
+    if run.device == "cpu" or not has_gpu() or (runner == "ray" and not run.gpus):
+        return Place("this machine", count, cpus(), runner == "ray", {}, (processor(),))
+    stages = [bound.stage for bound in plan.graph.chain]
+    gpus = run.gpus or 1.0 / count  # processes of the local runner share the GPU
+    needs = owner_needs([stage.accelerated for stage in stages], gpus) if stages else []
+    shares = {s.kind: need["GPU"] for s, need in zip(stages, needs, strict=True) if "GPU" in need}
+    return Place("this machine", count, cpus(), runner == "ray", shares, (processor(), *gpu_models()), True)
 
 
-def check_room(cluster: Cluster, workers: int, gpus: float) -> None:
-    """Refuse what the cluster could never place.
+def _first(plan: Plan) -> int:
+    """The first map stage that has something to do."""
+    return next((level for level, stage in enumerate(plan.chain) if stage.todo != 0), len(plan.chain))
+
+
+def _arranged(plan: Plan, asked: Asked, cluster: Cluster) -> Arrangement | None:
+    """Where the actors of the map stages would go; None if none would be started.
 
     Raises:
-        ResourcesError: naming what is needed and what there is.
+        ResourcesError: they, or the processes of a training, don't fit.
     """
-    fits = room(cluster, gpus)
-    if workers > fits:
-        each, total, what = (gpus, cluster.gpus, "GPU") if gpus > 0 else (1, cluster.cpus, "CPU")
-        raise ResourcesError(
-            f"{workers} workers of {each:g} {what} each don't fit on {cluster.url}, which has {total:g} "
-            f"{what}s on {len(cluster.nodes)} nodes, room for {fits}: "
-            + (f"lower --workers to {fits}" if fits else "leave out run.gpus, or add nodes with GPUs")
-        )
+    todo = {stage.kind for stage in plan.stages if stage.todo != 0}
+    for bound in plan.graph.whole:
+        if bound.fit and bound.stage.kind in todo:
+            arrange_training(cluster.nodes, plan.graph.config.run.train_workers, asked)
+    stages = [bound.stage for bound in plan.graph.chain[_first(plan) :]]
+    return arrange(cluster.nodes, stages, asked) if stages else None

@@ -113,7 +113,7 @@ def test_nothing_is_guessed(grown: Grown) -> None:
 
 
 def test_gpu_hours_are_shares_of_gpus_while_workers_work(grown: Grown) -> None:
-    on_gpus = by_kind(grown.estimate(place=replace(HERE, gpus=0.25)))
+    on_gpus = by_kind(grown.estimate(place=replace(HERE, gpus={"features": 0.25})))
     assert on_gpus["features"].gpu_seconds == pytest.approx(0.25 * on_gpus["features"].seconds)
     assert on_gpus["catalog"].gpu_seconds == 0
 
