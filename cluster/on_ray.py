@@ -14,7 +14,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.chain import BoundStage, Chain, Receipt, Task
@@ -24,6 +23,7 @@ from cluster.ray_checks import check_nodes, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
+from stages.artifacts.place import Place
 from stages.stage import FitStage, Limits, WorkContext
 
 # isort: split
@@ -69,7 +69,7 @@ class RayRunner:
                 chain = tuple(_fed(bound, decoding) for bound in chain)
                 yield from _stream(chain, tasks, run_id, places)
 
-    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         asked = self._asked if stage.decodes else dataclasses.replace(self._asked, decoders=None)
         with connected(self._address, self._cpus()):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from stages.artifacts.layout import processor
+from stages.artifacts.place import Place
 
 GPU = "GPU "
 """What the name of hardware begins with where it is a GPU."""
@@ -23,8 +24,10 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_bytes(folder: Path) -> int:
-    """Free bytes on the file system that ``folder`` is, or would be, on."""
+def free_bytes(folder: Place) -> int | None:
+    """Free bytes on the file system that ``folder`` is, or would be, on; None at a URL."""
+    if not isinstance(folder, Path):
+        return None
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

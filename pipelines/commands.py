@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cluster.dashboard import ask
@@ -19,14 +18,15 @@ from pipelines.estimating import estimate
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
 from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
-from pipelines.places import place_of
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.rates import identities
 from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
+from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 from stages.labeling.accuracy import read_accuracy
 from stages.stage import Stage
@@ -38,8 +38,8 @@ def plan_command(config: Config, args: argparse.Namespace, output: Output) -> in
     graph = build(config, args.limit)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
     cluster = ask(args.address) if args.address else None
-    place, refusal = place_of(plan, args.runner, args.workers, cluster)
-    found = estimate(plan, place)
+    site, refusal = site_of(plan, args.runner, args.workers, cluster)
+    found = estimate(plan, site)
     refusal = _refusal(plan, args) or refusal
     output.plan(plan, plan_notes(plan, args.runner, found, cluster), found, whole=refusal is None)
     if refusal is not None:
@@ -92,7 +92,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         record.close(state, code)
 
 
-def _folders(graph: Graph) -> list[tuple[Stage, Path]]:
+def _folders(graph: Graph) -> list[tuple[Stage, Place]]:
     """Every stage of the recipe and the folder it fills."""
     return [(bound.stage, bound.artifact.root) for bound in graph.chain] + [
         (bound.stage, bound.folder) for bound in graph.whole
@@ -143,8 +143,8 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
-        made = whole.current(item.folder)
-        if made is not None and (told := item.stage.told(made[0])):
+        made = whole.files(item.folder)
+        if made is not None and (told := item.stage.told(made)):
             output.say(f"  {told}")
     output.metrics(artifacts)
     accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}

@@ -26,7 +26,7 @@ from stages.stage import MapStage
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """Where a run would be.
 
     Attributes:
@@ -82,7 +82,7 @@ class StageEstimate:
 class Estimate:
     """What a plan will take; ``wall_seconds`` None where a stage has no measured rate."""
 
-    place: Place
+    site: Site
     stages: list[StageEstimate] = field(default_factory=list)
     wall_seconds: float | None = 0.0
     low: float = 0.0
@@ -109,22 +109,22 @@ class Estimate:
         return int(sum(stage.bytes or 0 for stage in self.stages))
 
 
-def estimate(plan: Plan, place: Place, records: Records | None = None) -> Estimate:
-    """What ``plan`` will take at ``place``, by the records of its store."""
-    return _Estimator(plan, place, records or Records(plan.graph.store)).result()
+def estimate(plan: Plan, site: Site, records: Records | None = None) -> Estimate:
+    """What ``plan`` will take at ``site``, by the records of its store."""
+    return _Estimator(plan, site, records or Records(plan.graph.store)).result()
 
 
 class _Estimator:
     """Goes through the stages in their order, since each hands its videos on."""
 
-    def __init__(self, plan: Plan, place: Place, records: Records) -> None:
-        self._plan, self._place, self._records = plan, place, records
+    def __init__(self, plan: Plan, site: Site, records: Records) -> None:
+        self._plan, self._site, self._records = plan, site, records
         self._levels = {bound.stage.kind: level for level, bound in enumerate(plan.graph.chain)}
         self._wholes = {bound.stage.kind: bound for bound in plan.graph.whole}
         self._above: tuple[StagePlan, StageEstimate] | None = None
 
     def result(self) -> Estimate:
-        found = Estimate(self._place)
+        found = Estimate(self._site)
         stream: list[StageEstimate] = []
         for stage in self._plan.stages:
             if stage.kind in self._levels:
@@ -143,9 +143,7 @@ class _Estimator:
         return found
 
     def _map(self, plan: StagePlan, stage: MapStage) -> StageEstimate:
-        rate = self._records.rate(
-            stage, plan.folder.name, self._place.hardware, stage.kind in self._place.gpus
-        )
+        rate = self._records.rate(stage, plan.folder.name, self._site.hardware, stage.kind in self._site.gpus)
         new = self._above[1].adds if self._above is not None else 0
         items: float | None
         frames: float | None
@@ -182,7 +180,7 @@ class _Estimator:
         above = self._above[1].shards if self._above is not None else 0
         by_size = 0 if first else math.ceil(found.bytes / layout.bytes)
         found.shards = max(math.ceil(found.items / layout.videos), by_size, above)
-        found.gpu_seconds = found.seconds * self._place.gpus.get(found.kind, 0.0)
+        found.gpu_seconds = found.seconds * self._site.gpus.get(found.kind, 0.0)
         # a stage below gets what this one hands on: a file may be several videos, a video stays one
         found.adds = found.items * (rate.per("items", "videos") or 1.0) if first else found.items
         runs = f"{rate.runs} earlier run{'s' * (rate.runs != 1)}" + ("" if rate.same else " on other data")
@@ -208,7 +206,7 @@ class _Estimator:
         if found.seconds is not None:
             workers = self._plan.graph.config.run.train_workers if bound.fit else 1
             found.low = found.high = found.seconds
-            found.gpu_seconds = found.seconds * workers if bound.fit and self._place.trains_on_gpus else 0.0
+            found.gpu_seconds = found.seconds * workers if bound.fit and self._site.trains_on_gpus else 0.0
         return found
 
     def _videos(self) -> float | None:
@@ -227,7 +225,7 @@ class _Estimator:
         for name in ("seconds", "low", "high"):
             parts = [dataclasses.replace(one, seconds=getattr(one, name)) for one in known]
             total = "wall_seconds" if name == "seconds" else name
-            more = sum(one.seconds or 0.0 for one in parts) if alone else stream_seconds(parts, self._place)
+            more = sum(one.seconds or 0.0 for one in parts) if alone else stream_seconds(parts, self._site)
             setattr(found, total, getattr(found, total) + more)
 
 
@@ -236,15 +234,15 @@ def _fixed(bound: BoundWhole) -> bool:
     return bound.fit and (bool(train_settings(bound.stage.identity()).get("steps")) or not bound.inputs)
 
 
-def stream_seconds(stages: Sequence[StageEstimate], place: Place) -> float:
+def stream_seconds(stages: Sequence[StageEstimate], site: Site) -> float:
     """Wall-clock seconds of map stages that stream (see the module's model)."""
     setup = sum(one.setup for one in stages)
-    least = sum(one.cpu for one in stages) / place.cpus
+    least = sum(one.cpu for one in stages) / site.cpus
     shard = [(one.seconds or 0.0) / one.shards for one in stages]
-    if place.pools:
-        busy = [math.ceil(one.shards / place.workers) * each for one, each in zip(stages, shard, strict=True)]
+    if site.pools:
+        busy = [math.ceil(one.shards / site.workers) * each for one, each in zip(stages, shard, strict=True)]
         slowest = busy.index(max(busy))
         return setup + max(busy[slowest] + sum(shard) - shard[slowest], least)
     jobs = max(one.shards for one in stages)  # a shard and what follows from it, one after the other
     work = sum(one.seconds or 0.0 for one in stages)
-    return setup + max(math.ceil(jobs / place.workers) * work / jobs, least)
+    return setup + max(math.ceil(jobs / site.workers) * work / jobs, least)

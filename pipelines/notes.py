@@ -8,7 +8,7 @@ from cluster.dashboard import Cluster, ListedNode
 from cluster.resources import cpus
 from configs.schema import Config
 from pipelines.builders import stage_names
-from pipelines.estimating import Estimate, Place
+from pipelines.estimating import Estimate, Site
 from pipelines.output import human_bytes, human_seconds
 from pipelines.planning import Plan
 
@@ -30,16 +30,17 @@ def plan_notes(plan: Plan, runner: str, found: Estimate, cluster: Cluster | None
             sampling_note(plan),
         ]
     notes.append(
-        f"disk: about {human_bytes(max(found.bytes, plan.needed))} to write, {human_bytes(plan.free)} free "
-        f"in {plan.graph.store}"
+        f"disk: about {human_bytes(max(found.bytes, plan.needed))} to write"
+        + ("" if plan.free is None else f", {human_bytes(plan.free)} free")
+        + f" in {plan.graph.store}"
     )
     if cluster is None:
-        workers = found.place.workers
+        workers = found.site.workers
         notes.append(
             f"runner: {runner}, {workers} workers of {config.run.threads} threads, {cpus()} CPUs here"
         )
     else:
-        notes += cluster_notes(cluster, found.place, config.run.gpus)
+        notes += cluster_notes(cluster, found.site, config.run.gpus)
     if warning := naming_warning(config):
         notes.append(warning)
     notes += time_notes(found) if plan.pending else []
@@ -70,7 +71,7 @@ def time_notes(found: Estimate) -> list[str]:
         sure = f"{human_seconds(found.low)} to {human_seconds(found.high)} as earlier runs differed"
     gpus = f", {found.gpu_seconds / 3600:,.2g} GPU-hours" if found.gpu_seconds else ""
     return [
-        f"time: about {human_seconds(found.wall_seconds)} with {found.place.workers} workers ({sure}), which "
+        f"time: about {human_seconds(found.wall_seconds)} with {found.site.workers} workers ({sure}), which "
         f"work {human_seconds(found.worker_seconds)} together{gpus}",
         *_sources(found),
     ]
@@ -88,7 +89,7 @@ def _sources(found: Estimate) -> list[str]:
     return [f"measured on: {said}"]
 
 
-def cluster_notes(cluster: Cluster, place: Place, gpus: float) -> list[str]:
+def cluster_notes(cluster: Cluster, site: Site, gpus: float) -> list[str]:
     """What a cluster has, and what of it the recipe would get."""
     count = len(cluster.nodes)
     kinds = Counter(map(_shape, cluster.nodes))
@@ -102,7 +103,7 @@ def cluster_notes(cluster: Cluster, place: Place, gpus: float) -> list[str]:
     return [
         f"cluster: {cluster.url}{found}, Ray {cluster.ray}, {count} node{'s' * (count != 1)}: {shapes}; "
         f"object store {human_bytes(int(store))}{busy}",
-        f"runner: ray, {place.workers} workers of {each}, of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs "
+        f"runner: ray, {site.workers} workers of {each}, of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs "
         "there; nodes that an autoscaler may add are not counted",
     ]
 

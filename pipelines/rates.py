@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.chain import Receipt
 from cluster.resources import GPU
 from pipelines.runs import RunStatus, latest_runs
+from stages.artifacts.place import Place
 from stages.stage import Stage
 
 LATEST = 30
@@ -49,7 +49,7 @@ def measure(sums: dict[str, dict[str, float]], receipt: Receipt) -> None:
         entry[name] = entry.get(name, 0) + value
 
 
-def identities(folders: Sequence[tuple[Stage, Path]]) -> dict[str, dict[str, str]]:
+def identities(folders: Sequence[tuple[Stage, Place]]) -> dict[str, dict[str, str]]:
     """What a run's record says of its stages: by kind, the digest of the settings and the artifact's name."""
     return {
         stage.kind: {"settings": stage.fingerprint(), "artifact": folder.name} for stage, folder in folders
@@ -127,7 +127,7 @@ def weighted_median(values: Sequence[tuple[float, float]]) -> float:
 class Records:
     """The latest runs' records of a store, asked for rates."""
 
-    def __init__(self, store: Path, latest: int = LATEST) -> None:
+    def __init__(self, store: Place, latest: int = LATEST) -> None:
         self.store = store
         self._runs = latest_runs(store, latest)
 

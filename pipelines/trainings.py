@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.graph import BoundWhole
 from stages.artifacts import whole
+from stages.artifacts.place import Place, matches
 
 _COSTLY = ("batch", "precision")
 """The settings of ``train`` that change what a step costs; the others change how many there are."""
@@ -35,7 +35,7 @@ class Training:
     videos: int
 
 
-def seconds_left(bound: BoundWhole, store: Path, videos: float | None) -> tuple[float, str] | None:
+def seconds_left(bound: BoundWhole, store: Place, videos: float | None) -> tuple[float, str] | None:
     """Seconds that a training will take, and by which earlier one; None where no like one was measured.
 
     Steps that its checkpoints already have are not counted.
@@ -66,29 +66,26 @@ def _steps(bound: BoundWhole, earlier: Training, videos: float | None) -> float 
     return float(train["epochs"] / earlier.epochs * videos / earlier.videos)
 
 
-def _like(bound: BoundWhole, store: Path) -> Iterator[Training]:
+def _like(bound: BoundWhole, store: Place) -> Iterator[Training]:
     """Finished trainings whose steps cost the same, those of the same artifact first."""
     mine = _cost(bound.stage.identity())
     features = [artifact.root.name for artifact in bound.inputs][-1:]
-    folder = store / bound.stage.kind
-    if not folder.exists():
-        return
-    others = sorted(folder.iterdir(), key=lambda path: (path.name != bound.folder.name, path.name))
-    for other in others:
+    descriptions = matches(store / bound.stage.kind, "*/stage.json")
+    for path in sorted(descriptions, key=lambda path: path.parent.name != bound.folder.name):
         try:
-            described = json.loads((other / "stage.json").read_text())
-            found = whole.current(other)
+            described = json.loads(path.read_text())
+            found = whole.current(path.parent)
             if found is None or _cost(described["identity"]) != mine or described["inputs"][-1:] != features:
                 continue
-            if (training := _read(found[0], other.name)) is not None:
+            if (training := _read(found[0], path.parent.name)) is not None:
                 yield training
         except (OSError, ValueError, KeyError):
             continue  # another run is making or removing it
 
 
-def _read(files: Path, artifact: str) -> Training | None:
-    for path in sorted(files.iterdir()):
-        if path.suffix == ".json" and "training" in (content := json.loads(path.read_text())):
+def _read(files: Place, artifact: str) -> Training | None:
+    for path in matches(files, "*.json"):
+        if "training" in (content := json.loads(path.read_text())):
             figures = content["training"]
             each = {"": figures} if "steps" in figures else figures
             fits = {name: (int(f["steps"]), float(f["seconds"])) for name, f in each.items() if f["steps"]}
@@ -117,7 +114,7 @@ def _fields(identity: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _taken(folder: Path) -> int:
+def _taken(folder: Place) -> int:
     """Steps of the latest checkpoint in ``folder``."""
     if not folder.exists():
         return 0

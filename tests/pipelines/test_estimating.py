@@ -11,7 +11,7 @@ import pytest
 
 from configs.compose import compose
 from pipelines import cli
-from pipelines.estimating import Estimate, Place, StageEstimate, estimate, stream_seconds
+from pipelines.estimating import Estimate, Site, StageEstimate, estimate, stream_seconds
 from pipelines.graph import build
 from pipelines.notes import time_notes
 from pipelines.planning import Options, make_plan
@@ -21,7 +21,7 @@ from stages.artifacts.layout import processor
 from tests.media import make_corpus
 
 FILES, FRAMES, FIRST = 7, 8, 3
-HERE = Place("this machine", 1, 2, pools=False, hardware=(processor(),))
+HERE = Site("this machine", 1, 2, pools=False, hardware=(processor(),))
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Grown:
         words = [word for setting in self.settings() for word in ("--set", setting)]
         assert cli.main(["features", *words, "--runner", "local", *flags]) == 0
 
-    def estimate(self, *more: str, place: Place = HERE) -> Estimate:
+    def estimate(self, *more: str, site: Site = HERE) -> Estimate:
         plan = make_plan(build(compose("features", assignments=self.settings(*more))), Options())
-        return estimate(plan, place)
+        return estimate(plan, site)
 
     def measured(self, run: int = 0) -> dict[str, dict[str, float]]:
         """The latest run's sums by stage."""
@@ -113,7 +113,7 @@ def test_nothing_is_guessed(grown: Grown) -> None:
 
 
 def test_gpu_hours_are_shares_of_gpus_while_workers_work(grown: Grown) -> None:
-    on_gpus = by_kind(grown.estimate(place=replace(HERE, gpus={"features": 0.25})))
+    on_gpus = by_kind(grown.estimate(site=replace(HERE, gpus={"features": 0.25})))
     assert on_gpus["features"].gpu_seconds == pytest.approx(0.25 * on_gpus["features"].seconds)
     assert on_gpus["catalog"].gpu_seconds == 0
 
@@ -134,4 +134,4 @@ def part(seconds: float, shards: int, cpu: float = 0, setup: float = 0) -> Stage
     ],
 )
 def test_wall_clock_of_a_stream(stages: list[StageEstimate], workers: int, pools: bool, wall: float) -> None:
-    assert stream_seconds(stages, Place("x", workers, 4, pools)) == pytest.approx(wall)
+    assert stream_seconds(stages, Site("x", workers, 4, pools)) == pytest.approx(wall)

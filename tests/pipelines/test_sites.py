@@ -8,8 +8,8 @@ from cluster.dashboard import Cluster, ListedNode
 from configs.compose import compose
 from pipelines.graph import build
 from pipelines.notes import cluster_notes
-from pipelines.places import place_of
 from pipelines.planning import Options, Plan, make_plan
+from pipelines.sites import site_of
 from tests.measured import Measured
 
 GPUS = ListedNode("b", "gpu-1", {"CPU": 8, "GPU": 2, "memory": 2**35, "accelerator_type:H200": 1})
@@ -27,22 +27,22 @@ def planned(measured: Measured, store: Path, *more: str) -> Plan:
 
 def test_workers_share_their_gpus_among_stages_with_models(measured: Measured, tmp_path: Path) -> None:
     plan = planned(measured, tmp_path, "run.gpus=0.5")
-    place, refusal = place_of(plan, "ray", None, CLUSTER)
+    site, refusal = site_of(plan, "ray", None, CLUSTER)
     assert refusal is None
-    assert (place.workers, place.hardware, place.trains_on_gpus) == (4, ("H200",), True)
-    assert place.gpus == {"features": 0.25, "tubes": 0.25}
-    said = "\n".join(cluster_notes(CLUSTER, place, 0.5))
+    assert (site.workers, site.hardware, site.trains_on_gpus) == (4, ("H200",), True)
+    assert site.gpus == {"features": 0.25, "tubes": 0.25}
+    said = "\n".join(cluster_notes(CLUSTER, site, 0.5))
     assert "3 nodes: 0 CPUs 8.0 GiB, 8 CPUs 2 GPUs (H200) 32.0 GiB, 16 CPUs 32.0 GiB decode 4 zone=x" in said
     assert "in use now: 6 CPUs, 0 GPUs" in said
     assert "4 workers of 0.5 GPUs, of 24 CPUs and 2 GPUs there" in said
 
 
 def test_what_finds_no_room_is_refused_as_a_run_would(measured: Measured, tmp_path: Path) -> None:
-    _, refusal = place_of(planned(measured, tmp_path, "run.gpus=0.5"), "ray", 5, CLUSTER)
+    _, refusal = site_of(planned(measured, tmp_path, "run.gpus=0.5"), "ray", 5, CLUSTER)
     assert "10 shard owners (features, tubes) need" in str(refusal) and "room for 8" in str(refusal)
-    _, refusal = place_of(
+    _, refusal = site_of(
         planned(measured, tmp_path, "run.gpus=1", "run.train_workers=3"), "ray", None, CLUSTER
     )
     assert "3 processes of the training need 1 GPU each" in str(refusal)
     done = planned(measured, measured.store, "run.gpus=1", "run.train_workers=3")
-    assert place_of(done, "ray", 9, CLUSTER)[1] is None, "nothing to do finds room everywhere"
+    assert site_of(done, "ray", 9, CLUSTER)[1] is None, "nothing to do finds room everywhere"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from cluster.dashboard import Cluster
 from cluster.placement import Arrangement, Asked, arrange, arrange_training, owner_needs
 from cluster.resources import ResourcesError, cpus, gpu_models, has_gpu
-from pipelines.estimating import Place
+from pipelines.estimating import Site
 from pipelines.planning import Plan
 from stages.artifacts.layout import processor
 
 
-def place_of(
+def site_of(
     plan: Plan, runner: str, workers: int | None, cluster: Cluster | None
-) -> tuple[Place, ResourcesError | None]:
+) -> tuple[Site, ResourcesError | None]:
     """What a run of ``plan`` would work on, and why it would be refused there, if it would.
 
     Args:
@@ -40,21 +40,21 @@ def place_of(
         refusal = error
     accelerated = asked.gpus > 0
     all_cpus = max(cluster.cpus, 1)
-    return Place(
+    return Site(
         cluster.url, found, all_cpus, True, shares, kinds if accelerated else (), accelerated
     ), refusal
 
 
-def _here(plan: Plan, runner: str, workers: int | None) -> Place:
+def _here(plan: Plan, runner: str, workers: int | None) -> Site:
     run = plan.graph.config.run
     count = workers or (1 if runner == "local" else cpus())
     if run.device == "cpu" or not has_gpu() or (runner == "ray" and not run.gpus):
-        return Place("this machine", count, cpus(), runner == "ray", {}, (processor(),))
+        return Site("this machine", count, cpus(), runner == "ray", {}, (processor(),))
     stages = [bound.stage for bound in plan.graph.chain]
     gpus = run.gpus or 1.0 / count  # processes of the local runner share the GPU
     needs = owner_needs([stage.accelerated for stage in stages], gpus) if stages else []
     shares = {s.kind: need["GPU"] for s, need in zip(stages, needs, strict=True) if "GPU" in need}
-    return Place("this machine", count, cpus(), runner == "ray", shares, (processor(), *gpu_models()), True)
+    return Site("this machine", count, cpus(), runner == "ray", shares, (processor(), *gpu_models()), True)
 
 
 def _first(plan: Plan) -> int:
