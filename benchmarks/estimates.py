@@ -6,7 +6,7 @@
 Real H.264 files of 640x360, ten to a shard, all frames; a store that is empty at first. The first N are run
 with ``--limit``, which leaves rates in the store; then the rest is planned, and run. *Wall clock* is that of
 the second command as a user waits for it, interpreter and Ray included, which the estimate leaves out;
-*worker time* is what its record says all workers spent. The two runs see the machine as busy as it is: a load
+*worker time* and *CPU time* are what its record says all workers spent. The two runs see the machine as busy as it is: a load
 that comes or goes between them shows in the ratio, and the loads at the start of each are given.
 """
 
@@ -36,11 +36,11 @@ def make(folder: Path, videos: int, frames: int) -> None:
         make_video(folder / f"clip_{number:03d}.mp4", frames, (360, 640), 25, seed=number)
 
 
-def spent(store: Path) -> float:
-    """Seconds of all workers of the latest run of ``store``, setting up left out."""
+def spent(store: Path, what: str) -> float:
+    """``seconds`` or ``cpu`` of all workers of the latest run of ``store``, setting up left out."""
     status = json.loads(sorted((store / "runs").glob("*/status.json"))[-1].read_text())
     measured = [sums for stage in status["stages"].values() for sums in stage["measured"].values()]
-    return sum(sums["seconds"] for sums in measured)
+    return sum(sums[what] for sums in measured)
 
 
 def main() -> int:
@@ -63,10 +63,11 @@ def main() -> int:
         loads.append(os.getloadavg()[0])
         plan = json.loads(child([*command, "--plan", "--json"]).output)
         second = child(command)
-        foretold, work = plan["estimate"], spent(store)
+        foretold, work, cpu = plan["estimate"], spent(store, "seconds"), spent(store, "cpu")
         about["runs"] = f"{args.videos} videos in {first.seconds:.1f} s, then {2 * args.videos} more"
         about["load before each run"] = ", ".join(f"{load:.1f}" for load in loads)
     assert foretold["unknown"] == [] and plan["stages"][0]["todo"] == 2 * args.videos, plan
+    foretold_cpu = sum(stage["estimate"]["cpu"] for stage in plan["stages"])
     figures = [
         Figure(
             f"wall clock: foretold {foretold['seconds']:.1f} s, taken {second.seconds:.1f} s",
@@ -75,6 +76,10 @@ def main() -> int:
         Figure(
             f"worker time: foretold {foretold['worker_seconds']:.1f} s, spent {work:.1f} s",
             f"{foretold['worker_seconds'] / work:.2f}",
+        ),
+        Figure(
+            f"CPU time: foretold {foretold_cpu:.1f} s, spent {cpu:.1f} s",
+            f"{foretold_cpu / cpu:.2f}",
         ),
     ]
     show(f"--plan's estimate over the run, {args.runner}, {args.workers} workers", figures, about, args.write)
