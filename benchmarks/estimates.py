@@ -6,8 +6,9 @@
 Real H.264 files of 640x360, ten to a shard, all frames; a store that is empty at first. The first N are run
 with ``--limit``, which leaves rates in the store; then the rest is planned, and run. *Wall clock* is that of
 the second command as a user waits for it, interpreter and Ray included, which the estimate leaves out;
-*worker time* and *CPU time* are what its record says all workers spent. The two runs see the machine as busy as it is: a load
-that comes or goes between them shows in the ratio, and the loads at the start of each are given.
+*worker time* and *CPU time* are what its record says all workers spent. The two runs see the
+machine as busy as it is: a load that comes or goes between them shows in the ratios (least in that of CPU
+time), and the loads at the start of each are given.
 """
 
 from __future__ import annotations

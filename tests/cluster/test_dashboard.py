@@ -65,10 +65,15 @@ def test_a_cluster_says_what_it_has(head: Head, token: str) -> None:
 
 
 def test_the_control_store_leads_to_the_dashboard(
-    head: Head, token: str, monkeypatch: pytest.MonkeyPatch
+    head: Head, token: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Neither port is Ray's usual one: the dashboard's process on this machine tells its own."""
     assert dashboard.find(head.address) == (head.dashboard, "its process here")
+    (tmp_path / "ray").mkdir()
+    current = Path(head.env["HOME"], "r", "ray_current_cluster").read_text()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(current)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # Ray itself writes it below /tmp unless told otherwise
+    assert dashboard.find("auto") == (head.dashboard, "the cluster started last on this machine")
     monkeypatch.setenv("RAY_ADDRESS", head.address)
     cluster = asked("auto")
     assert (cluster.url, cluster.found) == (head.dashboard, "$RAY_ADDRESS, its process here")
