@@ -202,18 +202,22 @@ def dashboards() -> list[tuple[str, str]]:
             options = dict(part[2:].split("=", 1) for part in line if part.startswith("--") and "=" in part)
             host = options.get("host", "127.0.0.1")
             host = "127.0.0.1" if host in ("0.0.0.0", "localhost") else host
-            port = _listening(process, int(options.get("port", PORT)))
-            found.append((options.get("gcs-address", ""), f"http://{host}:{port}"))
+            asked, retries = int(options.get("port", PORT)), int(options.get("port-retries", 0))
+            if (port := _listening(process, range(asked, asked + retries + 1))) is not None:
+                found.append((options.get("gcs-address", ""), f"http://{host}:{port}"))
     return found
 
 
-def _listening(process: psutil.Process, asked: int) -> int:
-    """The port that a dashboard listens on: the one asked for, or the next that was free."""
+def _listening(process: psutil.Process, ports: range) -> int | None:
+    """The port that a dashboard listens on: the first of ``ports``, or the next that was free when it came.
+
+    None for the process of a Ray without a dashboard, which has that name too and listens on none of them.
+    """
     try:
-        open_ports = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+        taken = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     except psutil.Error:
-        return asked  # somebody else's process
-    return min((port for port in open_ports if asked <= port <= asked + 50), default=asked)
+        return ports[0]  # somebody else's process
+    return next((port for port in ports if port in taken), None)
 
 
 def _same_port_here(control: str, host: str, port: str) -> bool:
