@@ -18,6 +18,9 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.shardplan import pieces
 from stages.stage import UPSTREAM_SHARD, MapStage, Row, WorkContext
 
+TOLD_REJECTS = 10
+"""How many rejects of a shard travel with its receipt; the artifact's ``rejects/`` has all."""
+
 UPSTREAM_FAILED = "upstream"
 """Key of an item that stands for a video which the stage before has skipped or rejected."""
 
@@ -94,6 +97,10 @@ class Receipt:
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
         cpu: CPU seconds spent by the worker and its decoder child, of the same shard.
         again: the shard was committed before, and has been made anew.
+        made: whether this task made it; else it was there already.
+        waited: seconds that the worker stood still meanwhile, by what it waited for.
+        rejects: ``(video, error class, message)`` of the first `TOLD_REJECTS` rejected videos.
+        host, pid: the process that made it.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -108,6 +115,11 @@ class Receipt:
     seconds: float = 0.0
     cpu: float = 0.0
     again: bool = False
+    made: bool = False
+    waited: dict[str, float] = field(default_factory=dict)
+    rejects: list[list[str]] = field(default_factory=list)
+    host: str = ""
+    pid: int = 0
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

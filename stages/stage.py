@@ -148,6 +148,8 @@ class WorkContext:
     """Seconds between two checkpoints."""
     report: Callable[[Mapping[str, float]], None] | None = None
     """Called with a training's figures by name whenever there are new ones."""
+    log: Literal["text", "json"] = "text"
+    """How worker processes on this machine log: ``json`` lines, or not at all."""
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,15 @@ class Head:
         address: of its control store, for ``--address``.
         dashboard: URL of the job server.
         env: environment of its clients: the project's interpreter first, a home with the cluster's token.
+        metrics: URL of the node's metrics, for Prometheus.
+        folder: what the cluster writes (``--temp-dir``).
     """
 
     address: str
     dashboard: str
     env: dict[str, str]
+    metrics: str = ""
+    folder: Path = Path()
 
     def submit(self, folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
         """``ray job submit --working-dir folder -- command``, waited for."""
@@ -77,7 +81,8 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
         try:
             dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
             _await(process, dashboard, Path(log.name))
-            yield Head(f"127.0.0.1:{ports['port']}", dashboard, env)
+            metrics = f"http://127.0.0.1:{ports['metrics-export-port']}/metrics"
+            yield Head(f"127.0.0.1:{ports['port']}", dashboard, env, metrics, Path(home, "r"))
         finally:
             _end(process)
 
