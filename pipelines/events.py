@@ -1,8 +1,8 @@
 """What happened in a run, one JSON object per line: ``<store>/runs/<run>/events.jsonl``.
 
 Every line has ``seq`` (1, 2, 3, ...), ``time`` (UTC, ISO 8601) and ``event``; docs/watching.md lists the
-events and their fields. On a folder each line is appended as it comes; object stores can't append, so there the
-whole file is rewritten at each heartbeat. There is one line per shard and a few per training, and rejected
+events and their fields. On a folder each line is appended as it comes; object stores can't append, so there
+the whole file is rewritten at each heartbeat. There is one line per shard and a few per training, and rejected
 videos have lines up to a bound, so that the file stays small beside any corpus.
 """
 

@@ -1,8 +1,8 @@
 """The record of runs in a store: what was asked for, whether it is alive, how far it is.
 
 ``<store>/runs/<run>/`` holds ``config.yaml`` (the resolved configuration), ``status.json``, rewritten every
-few seconds while the run lives, ``events.jsonl`` (`pipelines.events`), and in ``workers/`` what each worker does
-(`cluster.watching`). A run whose status is older than `STALE_S` counts as dead, and one whose process was on
+few seconds while the run lives, ``events.jsonl`` (`pipelines.events`), and in ``workers/`` what each worker
+does (`cluster.watching`). A run whose status is older than `STALE_S` counts as dead, and one whose process was on
 this machine and is there no more counts as killed at once.
 """
 

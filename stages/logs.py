@@ -32,14 +32,14 @@ def set_up(as_json: bool) -> None:
 
 
 def about(**ids: Any) -> None:
-    """From now on this process works for these (``run``, ``stage``, ``shard``); None: for none of that name."""
+    """From now on this process works for these: ``run``, ``stage``, ``shard``; None ends one of them."""
     _ids.update(ids)
     for name in [name for name, value in _ids.items() if value is None]:
         del _ids[name]
 
 
 class JsonFormatter(logging.Formatter):
-    """``time`` (UTC), ``level``, ``logger``, ``message``, ``host``, ``pid``, the ids, and all of ``extra``."""
+    """Gives ``time`` (UTC), ``level``, ``logger``, ``message``, ``host``, ``pid``, ids, and ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
