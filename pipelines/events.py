@@ -2,8 +2,8 @@
 
 Every line has ``seq`` (1, 2, 3, ...), ``time`` (UTC, ISO 8601) and ``event``; docs/watching.md lists the
 events and their fields. On a folder each line is appended as it comes; object stores can't append, so there
-the whole file is rewritten at each heartbeat. There is one line per shard and a few per training, and rejected
-videos have lines up to a bound, so that the file stays small beside any corpus.
+the whole file is rewritten at each heartbeat. There is one line per shard and a few per training, and
+rejected videos have lines up to a bound, so that the file stays small beside any corpus.
 """
 
 from __future__ import annotations

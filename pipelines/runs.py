@@ -2,8 +2,8 @@
 
 ``<store>/runs/<run>/`` holds ``config.yaml`` (the resolved configuration), ``status.json``, rewritten every
 few seconds while the run lives, ``events.jsonl`` (`pipelines.events`), and in ``workers/`` what each worker
-does (`cluster.watching`). A run whose status is older than `STALE_S` counts as dead, and one whose process was on
-this machine and is there no more counts as killed at once.
+does (`cluster.watching`). A run whose status is older than `STALE_S` counts as dead, and one whose process
+was on this machine and is there no more counts as killed at once.
 """
 
 from __future__ import annotations

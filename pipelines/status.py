@@ -20,6 +20,8 @@ RATE_S = 60.0
 """Rates are those of so many last seconds, or of as many as `RATE_SHARDS` shards per worker took."""
 RATE_SHARDS = 2
 _SHOWN = 5
+_COUNTED = ("done", "rejected", "skipped", "frames", "bytes")
+_SHARD_EVENTS = ("shard_committed", "shard_found")
 
 Json = dict[str, Any]
 
@@ -59,27 +61,57 @@ def describe(run: RunStatus) -> Json:
     told: Json = {**run.status, "state": run.state, "age": round(run.age_s, 1)}
     told["stages"] = {
         kind: _stage(kind, counts, events, workers, now if living else None)
-        for kind, counts in run.status["stages"].items()
+        for kind, counts in _counts(run, events).items()
     }
     told["workers"] = workers
-    told["waits_for"] = _waits_for(run, workers) if living else ""
+    told["waits_for"] = _waits_for(told) if living else ""
     told["rejects"] = [event for event in events if event["event"] == "video_rejected"][-_SHOWN:]
     return told
+
+
+def _counts(run: RunStatus, events: Sequence[Json]) -> dict[str, Json]:
+    """Counts by stage from the status record, or from the events where those are newer."""
+    found: dict[str, Json] = {}
+    for event in events:
+        if event["event"] == "planned":
+            for kind, plan in event["stages"].items():
+                found.setdefault(kind, {**dict.fromkeys(_COUNTED, 0), "total": plan["todo"]})
+        elif event["event"] in _SHARD_EVENTS and event["stage"] in found:
+            for name in _COUNTED:
+                found[event["stage"]][name] += event[name]
+    recorded: dict[str, Json] = run.status["stages"]
+    for kind, counts in recorded.items():
+        newer = {name: max(counts[name], found.get(kind, counts)[name]) for name in _COUNTED}
+        found[kind] = {**counts, **newer}
+    return _expected(found)
+
+
+def _expected(stages: dict[str, Json]) -> dict[str, Json]:
+    """With totals as they will be: while a stage has work left, the next one will get as many videos."""
+    before: Json | None = None
+    found = {}
+    for kind, counts in stages.items():
+        finished = counts["done"] + counts["rejected"] + counts["skipped"]
+        total = max(counts["total"] or 0, finished)
+        if before is not None and before["finished"] < before["total"]:
+            total = max(total, before["total"])
+        found[kind] = before = {**counts, "finished": finished, "total": total}
+    return found
 
 
 def _stage(
     kind: str, counts: Json, events: Sequence[Json], workers: Sequence[Json], now: float | None
 ) -> Json:
     """The counts of a stage, with how fast it is; ``now`` is None where nothing goes on any more."""
-    finished = counts["done"] + counts["rejected"] + counts["skipped"]
-    stage = {**counts, "finished": finished, "total": max(counts["total"] or 0, finished)}
     if now is None:
-        return {**stage, "rate": None, "left": None}
+        return {**counts, "rate": None, "left": None}
     begun = sum(worker["videos"] for worker in workers if worker["stage"] == kind)
+    if counts["finished"] == counts["total"] and not begun:
+        return {**counts, "rate": None, "left": 0.0}
     rate = _rate(kind, events, sum(worker["stage"] == kind for worker in workers), now)
-    left = max(stage["total"] - finished - begun, 0)
+    left = max(counts["total"] - counts["finished"] - begun, 0)
     speed = rate["videos"] if rate else 0.0
-    return {**stage, "rate": rate, "left": left / speed if speed else (0.0 if not left else None)}
+    return {**counts, "rate": rate, "left": left / speed if speed else (0.0 if not left else None)}
 
 
 def _rate(kind: str, events: Sequence[Json], workers: int, now: float) -> Json | None:
@@ -93,8 +125,7 @@ def _rate(kind: str, events: Sequence[Json], workers: int, now: float) -> Json |
         recent = made[-RATE_SHARDS * max(workers, 1) :]
     if not recent:
         return None
-    began = _seconds(recent[0]) - recent[0]["seconds"]
-    since = max(now - (began if len(recent) == len(made) else max(began, now - RATE_S)), 1e-3)
+    since = max(now - min(_seconds(e) - e["seconds"] for e in recent), 1e-3)
     videos = sum(e["done"] + e["rejected"] + e["skipped"] for e in recent)
     per = {name: sum(e[name] for e in recent) / since for name in ("frames", "bytes")}
     return {"videos": videos / since, **per}
@@ -102,11 +133,7 @@ def _rate(kind: str, events: Sequence[Json], workers: int, now: float) -> Json |
 
 def _workers(run: Path, events: Sequence[Json]) -> list[Json]:
     """What the run's workers say of themselves, without shards that have been committed since."""
-    made = {
-        (e["stage"], e["shard"]): _seconds(e)
-        for e in events
-        if e["event"] in ("shard_committed", "shard_found")
-    }
+    made = {(e["stage"], e["shard"]): _seconds(e) for e in events if e["event"] in _SHARD_EVENTS}
     found = []
     try:
         paths = sorted(path for path in workers_folder(run).iterdir() if path.suffix == ".json")
@@ -128,15 +155,12 @@ def _workers(run: Path, events: Sequence[Json]) -> list[Json]:
     return found
 
 
-def _waits_for(run: RunStatus, workers: Sequence[Json]) -> str:
-    """What the driver says that it waits for; where no worker has shown itself, that."""
-    said = str(run.status.get("waits_for", ""))
-    idle = not any("shard" in worker or "training" in worker for worker in workers)
-    unfinished = any(
-        (counts["total"] or 0) > counts["done"] + counts["rejected"] + counts["skipped"]
-        for counts in run.status["stages"].values()
-    )
-    return said or ("workers: none has begun a shard" if idle and unfinished else "")
+def _waits_for(told: Json) -> str:
+    """What the driver says that it waits for; where no worker is at work, that."""
+    said = str(told.get("waits_for", ""))
+    idle = not any("shard" in worker or "training" in worker for worker in told["workers"])
+    unfinished = any(stage["total"] > stage["finished"] for stage in told["stages"].values())
+    return said or ("workers: none is making a shard" if idle and unfinished else "")
 
 
 def _seconds(event: Json) -> float:
