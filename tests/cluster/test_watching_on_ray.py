@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
@@ -65,7 +67,26 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 status.append(cli.run_json(*command, "--status"))
             said = json.loads(run.wait(0))
         status.append(cli.run_json(*command, "--status", said["run"]))
+        trained(head, store / "runs" / said["run"], folder)
         yield Watched(said, scraped(head.metrics), store / "runs" / said["run"], status, head)
+
+
+def trained(head: Head, record: Path, folder: Path) -> None:
+    """A training on the cluster that belongs to the run recorded in ``record``."""
+    script = (
+        "import sys; from pathlib import Path; from cluster.on_ray import RayRunner;"
+        "from cluster.watching import TrainingWatch; from stages.stage import WorkContext;"
+        "from tests.cluster.toy import ToldFit;"
+        "record, folder = map(Path, sys.argv[2:]);"
+        "context = WorkContext('', folder, report=TrainingWatch(record, 'model'));"
+        "(folder / 'model').mkdir();"
+        "RayRunner(1, address=sys.argv[1]).fit(ToldFit(), [], folder / 'model', context)"
+    )
+    arguments = [sys.executable, "-c", script, head.address, record, folder]
+    done = subprocess.run(
+        list(map(str, arguments)), cwd=PROJECT, env=head.env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def scraped(url: str) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -108,16 +129,22 @@ def test_time_is_work_or_waiting(watched: Watched) -> None:
         assert waited[stage, "task"] > 0, "no worker gets its second shard in the moment its first one ends"
 
 
+def test_a_trainings_figures_are_gauges(watched: Watched) -> None:
+    assert watched.total("ray_tubeflow_training_step", "stage") == {("model",): 5}
+    assert watched.total("ray_tubeflow_training_loss", "stage") == {("model",): 0.25}
+    assert watched.total("ray_tubeflow_training_steps_per_second", "stage") == {("model",): 2}
+
+
 def test_every_metric_says_what_it_is_of(watched: Watched) -> None:
     exported = {name for name in watched.samples if name.startswith("ray_tubeflow_")}
-    assert exported == {name for name in NAMES if "training" not in name}
+    assert exported == NAMES
     for name in exported:
         for labels, _ in watched.samples[name]:
             assert labels["recipe"] == "features" and all(labels[tag] for tag in TAGS)
 
 
 def test_the_dashboard_asks_for_metrics_that_exist(watched: Watched) -> None:
-    """Ours are those exported, or of a training; Ray's are scraped, or in Ray's own dashboards (GPUs)."""
+    """Scraped are all of ours and Ray's, but for those of GPUs, which Ray's own dashboard has, too."""
     ours = json.loads(
         next(watched.head.folder.glob("session_2*/metrics/**/default_grafana_dashboard.json")).read_text()
     )
@@ -134,8 +161,7 @@ def test_the_dashboard_asks_for_metrics_that_exist(watched: Watched) -> None:
         asked |= metrics_of(variable.get("definition", ""))
     assert asked - known == set()
     assert {name for name in asked if name not in watched.samples} == {
-        "ray_node_gpus_utilization", "ray_node_gram_used", "ray_tubeflow_training_loss",
-        "ray_tubeflow_training_step", "ray_tubeflow_training_steps_per_second",
+        "ray_node_gpus_utilization", "ray_node_gram_used",
     }  # fmt: skip
     unused = NAMES - asked
     assert unused == {"ray_tubeflow_shard_seconds_count", "ray_tubeflow_shard_seconds_sum"}
