@@ -12,7 +12,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.chain import Chain, Receipt, Task
@@ -23,6 +22,7 @@ from cluster.ray_setup import connected, ray  # before anything of ray: it sets 
 from cluster.ray_training import fit_on_ray
 from cluster.watching import Watch, WorkerFile, run_folder, store_of
 from stages import logs
+from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
 # isort: split
@@ -73,7 +73,7 @@ class RayRunner:
             if node["Alive"]
         }
 
-    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         with connected(self._address, self._workers):
             fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0)

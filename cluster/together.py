@@ -18,6 +18,7 @@ from typing import Any
 from cluster.training import KNOWN, Problem
 from cluster.watching import TrainingWatch
 from stages import logs
+from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
 _FAILED = 1
@@ -25,7 +26,7 @@ _PATIENCE = timedelta(hours=12)  # the first process validates and writes while 
 
 
 def train_together(
-    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, workers: int
+    stage: FitStage, inputs: Sequence[Place], folder: Path, context: WorkContext, workers: int
 ) -> None:
     """Run ``stage`` in ``workers`` processes; the first of them writes the files.
 
@@ -82,7 +83,7 @@ def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> int:
 
 def _member(
     stage: FitStage,
-    inputs: Sequence[Path],
+    inputs: Sequence[Place],
     folder: Path,
     context: WorkContext,
     rank: int,

@@ -18,12 +18,12 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.chain import Chain, Receipt, Task
 from stages import logs
 from stages.artifacts import atomic
+from stages.artifacts.place import Place
 from stages.outcome import Outcome, Rejected
 
 WRITE_S = 5.0
@@ -46,17 +46,17 @@ def recipe_of(run_id: str) -> str:
     return "-".join(parts[2:-1]) or run_id
 
 
-def run_folder(store: Path, run_id: str) -> Path:
+def run_folder(store: Place, run_id: str) -> Place:
     """Where the record of a run lies."""
     return store / "runs" / run_id
 
 
-def store_of(chain: Chain) -> Path:
+def store_of(chain: Chain) -> Place:
     """The store that a chain's artifacts lie in."""
     return chain[0].artifact.root.parent.parent
 
 
-def workers_folder(run: Path) -> Path:
+def workers_folder(run: Place) -> Place:
     """Where the workers of the run whose record is in ``run`` say what they do."""
     return run / "workers"
 
@@ -86,7 +86,7 @@ class WorkerFile:
         run: folder of the run's record.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Place) -> None:
         self._path = workers_folder(run) / f"{socket.gethostname()}-{os.getpid()}.json"
         self._state: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._lock = threading.Lock()
@@ -208,7 +208,7 @@ class TrainingWatch:
         meters: where figures go beside; None: nowhere.
     """
 
-    run: Path
+    run: Place
     stage: str
     meters: Meters | None = field(default=None, compare=False)
 

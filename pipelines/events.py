@@ -17,6 +17,7 @@ from typing import Any
 from cluster.chain import Receipt
 from cluster.watching import utc_now
 from stages.artifacts import atomic
+from stages.artifacts.place import Place
 
 NAME = "events.jsonl"
 MAX_REJECTS = 10_000
@@ -33,7 +34,7 @@ class Events:
         path: the file; its folder exists.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self._appends = isinstance(path, Path)  # paths on object stores are none
         self._lines: list[bytes] = []  # not written yet; on an object store: all
@@ -99,7 +100,7 @@ class Events:
             self._lines.clear()
 
 
-def read_events(run: Path) -> list[dict[str, Any]]:
+def read_events(run: Place) -> list[dict[str, Any]]:
     """The events of the run whose record is in the folder ``run``, in order; [] where there are none.
 
     A line that a killed driver left half-written is passed over.

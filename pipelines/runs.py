@@ -32,6 +32,7 @@ from configs.schema import Config
 from pipelines.events import NAME, Events
 from stages import logs
 from stages.artifacts import atomic
+from stages.artifacts.place import Place, matches
 
 BEAT_S = 10.0
 """Seconds between two heartbeats."""
@@ -41,7 +42,7 @@ STALE_S = 600.0
 _log = logging.getLogger(__name__)
 
 
-def runs_folder(store: Path) -> Path:
+def runs_folder(store: Place) -> Place:
     """Where the records of runs lie."""
     return store / "runs"
 
@@ -58,7 +59,7 @@ class RunRecord:
         events: what has happened so far.
     """
 
-    def __init__(self, store: Path, config: Config, works_on: Sequence[str] = ()) -> None:
+    def __init__(self, store: Place, config: Config, works_on: Sequence[str] = ()) -> None:
         self.id = new_run_id(config.recipe)
         self.folder = run_folder(store, self.id)
         self._status: dict[str, Any] = {
@@ -118,7 +119,7 @@ class RunRecord:
             self._clear_workers()
 
     @contextlib.contextmanager
-    def training(self, stage: str, name: str, checkpoints: Path) -> Iterator[None]:
+    def training(self, stage: str, name: str, checkpoints: Place) -> Iterator[None]:
         """Within, the model ``name`` is trained; ``checkpoints`` is the folder of its checkpoints."""
         self.events.add("training_started", stage=stage, name=name, checkpoints=str(checkpoints))
         self.waits(f"the training of {name}")
@@ -206,7 +207,8 @@ class RunRecord:
     def _clear_workers(self) -> None:
         folder = workers_folder(self.folder)
         try:
-            for path in list(folder.iterdir()):
+            found: list[Place] = list(folder.iterdir())
+            for path in found:
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             pass
@@ -218,7 +220,7 @@ def _seconds_now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _checkpoints(folder: Path) -> set[str]:
+def _checkpoints(folder: Place) -> set[str]:
     """Names of the checkpoints below ``folder``, which has one folder per part of a training."""
     try:
         parts = [path for path in folder.iterdir() if path.is_dir()]
@@ -241,7 +243,7 @@ def _machine() -> str:
 class RunStatus:
     """A run as seen from outside."""
 
-    folder: Path
+    folder: Place
     status: dict[str, Any]
 
     @property
@@ -267,7 +269,7 @@ class RunStatus:
         return mine and not psutil.pid_exists(int(self.status["pid"]))
 
 
-def status_of(path: Path) -> RunStatus | None:
+def status_of(path: Place) -> RunStatus | None:
     """The run whose ``status.json`` is at ``path``; None if it can't be read."""
     try:
         return RunStatus(path.parent, json.loads(path.read_text()))
@@ -275,7 +277,7 @@ def status_of(path: Path) -> RunStatus | None:
         return None
 
 
-def all_runs(store: Path) -> list[RunStatus]:
+def all_runs(store: Place) -> list[RunStatus]:
     """All recorded runs, oldest first; records that can't be read are left out."""
-    paths = sorted(runs_folder(store).glob("*/status.json"))
+    paths = matches(runs_folder(store), "*/status.json")
     return [run for run in map(status_of, paths) if run is not None]

@@ -6,7 +6,6 @@ import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.watching import workers_folder
@@ -14,6 +13,7 @@ from pipelines.arguments import LATEST
 from pipelines.events import read_events
 from pipelines.output import Output, human_bytes
 from pipelines.runs import RunStatus, all_runs
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 
 RATE_S = 60.0
@@ -26,7 +26,7 @@ _SHARD_EVENTS = ("shard_committed", "shard_found")
 Json = dict[str, Any]
 
 
-def show_status(store: Path, name: str, output: Output) -> int:
+def show_status(store: Place, name: str, output: Output) -> int:
     """Print how far the run called ``name`` is, or the latest one.
 
     Raises:
@@ -131,7 +131,7 @@ def _rate(kind: str, events: Sequence[Json], workers: int, now: float) -> Json |
     return {"videos": videos / since, **per}
 
 
-def _workers(run: Path, events: Sequence[Json]) -> list[Json]:
+def _workers(run: Place, events: Sequence[Json]) -> list[Json]:
     """What the run's workers say of themselves, without shards that have been committed since."""
     made = {(e["stage"], e["shard"]): _seconds(e) for e in events if e["event"] in _SHARD_EVENTS}
     found = []

@@ -10,8 +10,9 @@ from pipelines.graph import BoundWhole, Graph
 from pipelines.output import Output
 from pipelines.planning import Options, Plan, StagePlan, make_plan
 from pipelines.progress import Reporter, StageProgress
-from pipelines.running import CHECKPOINTS, Part, Runner, consolidate, make_whole, next_fit, run_plan
+from pipelines.running import Part, Runner, consolidate, make_whole, next_fit, run_plan
 from pipelines.runs import RunRecord
+from stages.artifacts import whole
 from stages.artifacts.ledger import Ledger
 from stages.discovery.sample import sampled_shards
 
@@ -43,7 +44,7 @@ class Work:
                 self._feed(plan, fit)
             self._output.say(f"training {fit.stage.name} in {fit.folder}")
             stage = fit.stage
-            with self._record.training(stage.kind, stage.name, fit.folder / CHECKPOINTS):
+            with self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS):
                 watch = TrainingWatch(self._record.folder, stage.kind)
                 make_whole(fit, self._graph, self._runner, {}, watch)
             plan = self._planned()

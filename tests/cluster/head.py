@@ -36,6 +36,7 @@ class Head:
     Attributes:
         address: of its control store, for ``--address``.
         dashboard: URL of the job server.
+        agent: URL of the node's own agent.
         env: environment of its clients: the project's interpreter first, a home with the cluster's token.
         metrics: URL of the node's metrics, for Prometheus.
         folder: what the cluster writes (``--temp-dir``).
@@ -43,6 +44,7 @@ class Head:
 
     address: str
     dashboard: str
+    agent: str
     env: dict[str, str]
     metrics: str = ""
     folder: Path = Path()
@@ -81,8 +83,10 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
         try:
             dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
             _await(process, dashboard, Path(log.name))
+            agent = f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}"
             metrics = f"http://127.0.0.1:{ports['metrics-export-port']}/metrics"
-            yield Head(f"127.0.0.1:{ports['port']}", dashboard, env, metrics, Path(home, "r"))
+            address = f"127.0.0.1:{ports['port']}"
+            yield Head(address, dashboard, agent, env, metrics, Path(home, "r"))
         finally:
             _end(process)
 
