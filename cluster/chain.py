@@ -18,6 +18,9 @@ from stages.artifacts.place import Place, StoreError, whole_file
 from stages.artifacts.shardplan import pieces
 from stages.stage import UPSTREAM_SHARD, MapStage, Row, WorkContext
 
+TOLD_REJECTS = 10
+"""How many rejects of a shard travel with its receipt; the artifact's ``rejects/`` has all."""
+
 UPSTREAM_FAILED = "upstream"
 """Key of an item that stands for a video which the stage before has skipped or rejected."""
 
@@ -97,6 +100,10 @@ class Receipt:
         items: what the shard was made from: listed files for a first stage, videos for others.
         hardware: name of the GPU that the worker uses, else of the processor.
         again: the shard was committed before, and has been made anew.
+        made: whether this task made it; else it was there already.
+        waited: seconds that the worker stood still meanwhile, by what it waited for.
+        rejects: ``(video, error class, message)`` of the first `TOLD_REJECTS` rejected videos.
+        host, pid: the process that made it.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -114,6 +121,11 @@ class Receipt:
     items: int = 0
     hardware: str = ""
     again: bool = False
+    made: bool = False
+    waited: dict[str, float] = field(default_factory=dict)
+    rejects: list[list[str]] = field(default_factory=list)
+    host: str = ""
+    pid: int = 0
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

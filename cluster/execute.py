@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
+import os
 import resource
+import socket
 import time
 import traceback
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from dataclasses import replace
 
 import psutil
 
-from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
+from cluster.chain import TOLD_REJECTS, UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
 from cluster.resources import worked_on
+from cluster.watching import Watch
+from stages import waiting
 from stages.artifacts import atomic, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
@@ -26,13 +29,16 @@ from stages.stage import Row, ShardWorker, ShardWriter
 MAX_STARTS = 5
 """How many workers may die on one shard within a run before the run gives up."""
 
-_log = logging.getLogger(__name__)
-
 
 class ShardExecutor:
-    """Makes the shards of one stage of a chain in this process; its stage is set up at the first shard."""
+    """Makes the shards of one stage of a chain in this process; its stage is set up at the first shard.
 
-    def __init__(self, chain: Chain, level: int, run_id: str) -> None:
+    Args:
+        watch: is told about all that happens; None: only log lines are written.
+    """
+
+    def __init__(self, chain: Chain, level: int, run_id: str, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch(run_id, chain[level].stage.kind)
         self._chain = chain
         self._bound = chain[level]
         self._run_id = run_id
@@ -41,6 +47,11 @@ class ShardExecutor:
 
     def __call__(self, task: Task) -> Receipt:
         """Make, commit and report one shard. Faults that must stop the run are reported, not raised."""
+        receipt = self._attempt(task)
+        self._watch.ended(receipt)
+        return receipt
+
+    def _attempt(self, task: Task) -> Receipt:
         try:
             return self._run(task)
         except atomic.StoreError as error:
@@ -52,7 +63,6 @@ class ShardExecutor:
         except RepairRefusedError as error:
             return Receipt(task.level, task.shard, error=str(error), error_kind="repair")
         except Exception as error:  # noqa: BLE001 - reported with its traceback; the run stops with exit code 1
-            _log.debug("shard %s failed", task.shard, exc_info=True)
             text = f"{error!r} in shard {task.shard}\n{traceback.format_exc()}"
             return Receipt(task.level, task.shard, error=text, error_kind="bug")
 
@@ -78,6 +88,8 @@ class ShardExecutor:
         artifact = self._bound.artifact
         items = items_of(self._chain, task)
         work = [item for item in items if UPSTREAM_FAILED not in item]
+        self._watch.began(task, len(work))
+        waiting.taken()  # nothing from before counts
         starts = _Starts(artifact.attempts(task.shard).with_suffix(f".{self._run_id}"), task.shard)
         starts.count()
         temp = atomic.temp_path(artifact.shard(task.shard))
@@ -110,6 +122,7 @@ class ShardExecutor:
             else:
                 writer.discard(outcome.video)
             outcomes.append(outcome)
+            self._watch.saw(outcome)
         if len(outcomes) < len(work):
             raise RuntimeError(
                 f"{self._bound.stage.kind} gave {len(outcomes)} outcomes for {len(work)} items"
@@ -160,6 +173,8 @@ def _cpu_seconds() -> float:
 def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:
     """``spent``: wall-clock and CPU seconds."""
     status = [o["status"] for o in footer.outcomes]
+    made = spent[0] > 0
+    rejected = [o for o in footer.outcomes if o["status"] == "rejected"] if made else []
     return Receipt(
         task.level,
         task.shard,
@@ -172,6 +187,11 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
         cpu=max(spent[1], 0.0),
         items=len(status) if task.items is None else len(task.items),
         again=task.replace,
+        made=made,
+        waited=waiting.taken(),
+        rejects=[[o["video"], o["error_class"], o["message"]] for o in rejected[:TOLD_REJECTS]],
+        host=socket.gethostname() if made else "",
+        pid=os.getpid() if made else 0,
         next=follow,
     )
 

@@ -14,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
 from cluster.together import train_together
+from cluster.watching import Watch, WorkerFile, run_folder, store_of
+from stages import logs
 from stages.artifacts import scratch
 from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
@@ -45,7 +47,7 @@ class LocalRunner:
 
 
 def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
-    executors = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
+    executors, file = _set_up_here(chain, run_id)
     todo = deque(tasks)
     try:
         while todo:
@@ -56,6 +58,14 @@ def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Re
     finally:
         for executor in executors:
             executor.close()
+        file.close()
+
+
+def _set_up_here(chain: Chain, run_id: str) -> tuple[list[ShardExecutor], WorkerFile]:
+    """An executor per stage, and the file in which this process says what they do."""
+    file = WorkerFile(run_folder(store_of(chain), run_id))
+    watches = [Watch(run_id, bound.stage.kind, file) for bound in chain]
+    return [ShardExecutor(chain, level, run_id, watch) for level, watch in enumerate(watches)], file
 
 
 _executors: list[ShardExecutor] = []
@@ -64,7 +74,8 @@ _executors: list[ShardExecutor] = []
 def _set_up(chain: Chain, run_id: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _executors[:] = [ShardExecutor(chain, level, run_id) for level in range(len(chain))]
+    logs.set_up(chain[0].context.log == "json")
+    _executors[:], _ = _set_up_here(chain, run_id)
 
 
 def _end_with_parent() -> None:

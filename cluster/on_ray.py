@@ -21,8 +21,11 @@ from cluster.execute import ShardExecutor
 from cluster.placement import Arrangement, Asked, arrange, arrange_training
 from cluster.ray_checks import check_nodes, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
+from cluster.ray_metrics import RayMeters
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
+from cluster.watching import Watch, WorkerFile, run_folder, store_of
+from stages import logs
 from stages.artifacts.place import Place
 from stages.stage import FitStage, Limits, WorkContext
 
@@ -68,6 +71,21 @@ class RayRunner:
             with _decoding(places, chain[0].context.limits) as decoding:
                 chain = tuple(_fed(bound, decoding) for bound in chain)
                 yield from _stream(chain, tasks, run_id, places)
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """The living nodes by id: ``host``, ``address``, ``cpus``, ``gpus``; {} while Ray is not there."""
+        if not ray.is_initialized():
+            return {}
+        return {
+            node["NodeID"][:8]: {
+                "host": node["NodeManagerHostname"],
+                "address": node["NodeManagerAddress"],
+                "cpus": node["Resources"].get("CPU", 0.0),
+                "gpus": node["Resources"].get("GPU", 0.0),
+            }
+            for node in ray.nodes()
+            if node["Alive"]
+        }
 
     def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
@@ -159,7 +177,10 @@ class ShardOwner:
 
     def __init__(self, chain: Chain, level: int, run_id: str) -> None:
         self._level = level
-        self._execute = ShardExecutor(chain, level, run_id)
+        logs.set_up(as_json=True)  # into Ray's log files
+        file = WorkerFile(run_folder(store_of(chain), run_id))
+        watch = Watch(run_id, chain[level].stage.kind, file, RayMeters(run_id))
+        self._execute = ShardExecutor(chain, level, run_id, watch)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
         """One task in; one row out per following task, the first of them carrying the receipts."""

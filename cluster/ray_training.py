@@ -7,11 +7,14 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cluster.ray_metrics import RayMeters
 from cluster.ray_setup import ray  # noqa: F401 - sets what Ray Train reads when it is imported
 from cluster.training import KNOWN, Problem, Seldom
+from cluster.watching import TrainingWatch
+from stages import logs
 from stages.artifacts import scratch
 from stages.artifacts.place import Place, Url, remove_tree
 from stages.stage import FitStage, WorkContext
@@ -87,11 +90,28 @@ def _train(
         context = dataclasses.replace(context, device=device)
     try:
         with scratch.filled(folder) as files:  # the first worker's; the others write none
-            stage.make(inputs, files, dataclasses.replace(context, report=Seldom(train.report)))
+            stage.make(inputs, files, dataclasses.replace(context, report=_reports(context)))
     except tuple(KNOWN.values()) as error:  # trying again would not help
         problem.tell(error)
         if train.get_context().get_world_size() > 1:
             os._exit(1)  # the others may be waiting for this worker; Ray Train ends them when it is lost
+
+
+def _reports(context: WorkContext) -> Callable[[Mapping[str, float]], None]:
+    """Passes a training's figures to Ray Train, and to the run's own watch with Ray's metrics beside."""
+    from ray import train
+
+    seldom, watch = Seldom(train.report), context.report
+    if not isinstance(watch, TrainingWatch):
+        return seldom
+    logs.set_up(as_json=True)
+    watch = dataclasses.replace(watch, meters=RayMeters(watch.run.name))
+
+    def report(figures: Mapping[str, float]) -> None:
+        watch(figures)
+        seldom(figures)
+
+    return report
 
 
 @contextlib.contextmanager

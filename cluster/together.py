@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.training import KNOWN, Problem
+from cluster.watching import TrainingWatch
+from stages import logs
 from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
@@ -36,7 +38,8 @@ def train_together(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
-    context = dataclasses.replace(context, report=None)  # it belongs to this process
+    if not isinstance(context.report, TrainingWatch):
+        context = dataclasses.replace(context, report=None)  # it belongs to this process
     processes = [
         spawn.Process(target=_member, args=(stage, inputs, folder, context, rank, workers, port), daemon=True)
         for rank in range(workers)
@@ -90,6 +93,7 @@ def _member(
     """One of the processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logs.set_up(context.log == "json" and rank == 0)
     problem = Problem(folder)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read at import; its advice is not for our users

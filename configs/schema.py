@@ -88,6 +88,7 @@ class RunConfig:
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
     attempts: int = option(2, "decoders that may fail on one video before it is rejected")
     recycle_videos: int = option(64, "videos after which a decoder process is replaced")
+    log: Literal["text", "json"] = option("text", "what goes to standard error: text, or json for log lines")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ ACTIONS = ("plan", "status", "verify", "explain", "gc", "du")
 COMPARE = "compare"
 """In the place of a recipe: a table and a page of several runs."""
 
+LATEST = "latest"
+"""What ``--status`` shows where no run is named."""
+
 _NARROWING = {"limit": "a run or --plan", "retry_failed": "a run or --plan"}
 
 
@@ -43,7 +46,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="what is cached, what must run and why, and how long; starts nothing",
     )
-    add("--status", action="store_true", help="the latest run on the store: alive, how far, how it ended")
+    add(
+        "--status",
+        nargs="?",
+        const=LATEST,
+        metavar="RUN",
+        help="a run on the store (default: the latest): alive, how far, how it ended",
+    )
     add("--verify", action="store_true", help="check every committed shard byte by byte; exit 4 on damage")
     add("--repair", action="store_true", help="with --verify: compute the damaged shards again")
     add("--explain", metavar="VIDEO", help="a video's way through the stages; an id, a path or a part of it")
@@ -73,6 +82,8 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         SettingsError: naming the flags and what they go with.
     """
+    if args.status and args.recipe is None:
+        args.recipe, args.status = args.status, LATEST  # `--status RECIPE`: the name belongs to the recipe
     chosen = [name for name in ACTIONS if getattr(args, name)]
     if len(chosen) > 1:
         raise SettingsError(f"--{chosen[0]} and --{chosen[1]} don't go together: give one of them")

@@ -17,11 +17,11 @@ from pipelines.dropping import used_elsewhere
 from pipelines.estimating import estimate
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
 from pipelines.notes import naming_warning, plan_notes
-from pipelines.output import Output, human_bytes
+from pipelines.output import Output
 from pipelines.planning import Options, Plan, make_plan
 from pipelines.rates import identities
 from pipelines.running import Runner, finish, refuse_unschedulable
-from pipelines.runs import RunRecord, all_runs
+from pipelines.runs import RunRecord
 from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
@@ -62,13 +62,16 @@ def _here(args: argparse.Namespace) -> bool:
 
 def run_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """Run the recipe."""
+    if config.run.log == "json":
+        output.logged()
     graph = build(config, args.limit)
     options = Options(args.limit, args.retry_failed)
     runner = make_runner(args, config)
     plan = make_plan(graph, options, record=True)
     refuse_unschedulable(plan, _here(args))
     record = RunRecord(graph.store, config, [bound.artifact.root.name for bound in graph.chain])
-    state, code = "failed", 1
+    record.watch_nodes(getattr(runner, "nodes", dict))
+    state, code, problem = "failed", 1, ""
     try:
         record.note(identities=identities(_folders(graph)))
         output.say(f"run {record.id} on {graph.store}")
@@ -88,8 +91,11 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     except KeyboardInterrupt:
         state, code = "interrupted", 130
         raise
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise
     finally:
-        record.close(state, code)
+        record.close(state, code, problem)
 
 
 def _folders(graph: Graph) -> list[tuple[Stage, Place]]:
@@ -189,23 +195,10 @@ def refuse_remote(args: argparse.Namespace, config: Config) -> None:
 
 
 def status_command(config: Config, args: argparse.Namespace, output: Output) -> int:
-    """``--status``: the latest run on the store."""
-    runs = all_runs(store_folder(config))
-    if not runs:
-        output.say(f"no run on {store_folder(config)} yet")
-        output.data({"run": None})
-        return 0
-    latest = runs[-1]
-    output.say(f"{latest.status['run']}: {latest.state}, last sign of life {latest.age_s:.0f} s ago")
-    for kind, stage in latest.status["stages"].items():
-        finished = stage["done"] + stage["rejected"] + stage["skipped"]
-        total = max(stage["total"] or 0, finished)
-        output.say(
-            f"  {kind}: {finished:,}/{total:,} videos, {stage['rejected']} rejected, "
-            f"{stage['frames']:,} frames, {human_bytes(stage['bytes'])}"
-        )
-    output.data({**latest.status, "state": latest.state})
-    return 0
+    """``--status [RUN]``: a run on the store, the latest one by default."""
+    from pipelines.status import show_status
+
+    return show_status(store_folder(config), args.status, output)
 
 
 def verify_command(config: Config, args: argparse.Namespace, output: Output) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -176,12 +173,6 @@ def _other_runs(graph: Graph, run_id: str) -> list[RunStatus]:
             run = status_of(path) if time.time() - path.stat().st_mtime < STALE_S else None
         except FileNotFoundError:
             continue
-        if run is not None and run.alive and not _gone(run):
+        if run is not None and run.alive and not run.gone:
             found.append(run)
     return found
-
-
-def _gone(run: RunStatus) -> bool:
-    """Whether the run's process was on this machine and is there no more."""
-    mine = run.status.get("host") == socket.gethostname()
-    return mine and run.status.get("pid") != os.getpid() and not psutil.pid_exists(int(run.status["pid"]))

@@ -126,6 +126,7 @@ class _Binder:
             limits=Limits(run.timeout_s, run.memory_mb, run.attempts, run.recycle_videos),
             checkpoint_s=run.checkpoint_s,
             decoders=run.decoders,
+            log=run.log,
         )
         given = given_model(config)
         if given is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +14,14 @@ from rich.table import Table
 from configs.compose import Recipe
 from pipelines.estimating import Estimate
 from pipelines.planning import Plan
+from stages import logs
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
 from stages.artifacts.place import place
 from stages.evaluation.results import read_metrics
 from stages.labeling.accuracy import Accuracy
+
+_log = logging.getLogger(__name__)
 
 
 def human_bytes(count: int | None) -> str:
@@ -48,10 +52,15 @@ _PIPE_WIDTH = 240
 
 
 class Output:
-    """Prints for people, or one JSON object on standard output for programs."""
+    """Prints for people, or one JSON object on standard output for programs.
+
+    Attributes:
+        log: whether standard error gets log lines instead of sentences and bars.
+    """
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.log = False
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
         self.console = Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -68,7 +77,19 @@ class Output:
 
     def error(self, text: str) -> None:
         """A line on standard error."""
-        self.errors.print(text)
+        if self.log:
+            _log.warning("%s", text)
+        else:
+            self.errors.print(text)
+
+    def progress(self, text: str) -> None:
+        """How far a run is, as a log line."""
+        _log.info("%s", text)
+
+    def logged(self) -> None:
+        """From now on standard error gets log lines, as JSON, and nothing else (``run.log=json``)."""
+        self.log = True
+        logs.set_up(as_json=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A plain table for people."""

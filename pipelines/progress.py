@@ -56,7 +56,14 @@ class _Rate(ProgressColumn):
 
 
 class Reporter:
-    """Takes receipts and shows them."""
+    """Takes receipts and shows them.
+
+    Args:
+        on_change: called with the counts by stage after each receipt.
+        quiet: show nothing.
+        on_receipt: called with the stage's kind and each receipt.
+        line: takes the status lines, which then are all there is; default: the console.
+    """
 
     def __init__(
         self,
@@ -64,17 +71,20 @@ class Reporter:
         stages: list[StageProgress],
         on_change: Callable[[dict[str, Any]], None],
         quiet: bool = False,
+        on_receipt: Callable[[str, Receipt], None] | None = None,
+        line: Callable[[str], None] | None = None,
     ) -> None:
         self._console = console
         self._stages = stages
         self._on_change = on_change
         self._began = time.monotonic()
         self._quiet = quiet
+        self._on_receipt, self._line = on_receipt, line
         self._ended = threading.Event()
         self._liner = threading.Thread(target=self._print_lines, name="status-line", daemon=True)
         self._bars: Progress | None = None
         self._ids: list[Any] = []
-        if console.is_terminal and not quiet:
+        if console.is_terminal and not quiet and line is None:
             self._bars = Progress(
                 TextColumn("{task.description:>9}"),
                 BarColumn(),
@@ -114,6 +124,8 @@ class Reporter:
         if not receipt.again and receipt.level + 1 < len(self._stages):
             self._announce(self._stages[receipt.level + 1], receipt)
         self._on_change({s.kind: vars(s) for s in self._stages})
+        if self._on_receipt is not None:
+            self._on_receipt(stage.kind, receipt)
         self._show()
 
     def _announce(self, below: StageProgress, receipt: Receipt) -> None:
@@ -128,7 +140,10 @@ class Reporter:
 
     def _print_lines(self) -> None:
         while not self._ended.wait(LINE_S):
-            self._console.print(self.line(), soft_wrap=True, highlight=False, markup=False)
+            if self._line is not None:
+                self._line(self.line())
+            else:
+                self._console.print(self.line(), soft_wrap=True, highlight=False, markup=False)
 
     def line(self) -> str:
         """The state of all stages in one line."""

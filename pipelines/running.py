@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.resources import ResourcesError, has_gpu
+from cluster.watching import TrainingWatch
 from configs.compose import to_dict
 from configs.models import SECTIONS
 from pipelines.dropping import Dropper
@@ -158,21 +159,36 @@ def consolidate(graph: Graph, levels: int, complete: bool) -> dict[str, Totals]:
     return totals
 
 
-def make_whole(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> bool:
+def make_whole(
+    item: BoundWhole,
+    graph: Graph,
+    runner: Runner,
+    facts: Mapping[str, Any],
+    watch: TrainingWatch | None = None,
+) -> bool:
     """Make a fit or reduce stage's files, unless those of the present inputs are there; says whether it did.
 
     A model is trained once: later growth of the corpus does not train it again.
+
+    Args:
+        watch: follows the training of a fit stage.
     """
     if not item.fit:
         return _make(item, graph, runner, facts)
     if whole.current(item.folder) is None:
         with whole.exclusively(item.folder):
             if whole.current(item.folder) is None:
-                return _make(item, graph, runner, facts)
+                return _make(item, graph, runner, facts, watch)
     return False
 
 
-def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, Any]) -> bool:
+def _make(
+    item: BoundWhole,
+    graph: Graph,
+    runner: Runner,
+    facts: Mapping[str, Any],
+    watch: TrainingWatch | None = None,
+) -> bool:
     state = whole.input_state(item.inputs, item.wholes)
     found = whole.current(item.folder)
     if found is not None and found[1] == state:
@@ -186,7 +202,7 @@ def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, An
         **_described(graph, item),
     }
     roots = [artifact.root for artifact in item.inputs]
-    context = replace(item.context, facts=facts, checkpoints=item.folder / whole.CHECKPOINTS)
+    context = replace(item.context, facts=facts, checkpoints=item.folder / whole.CHECKPOINTS, report=watch)
     stage = item.stage
 
     def make(folder: Place) -> None:

@@ -1,27 +1,36 @@
 """The record of runs in a store: what was asked for, whether it is alive, how far it is.
 
-``<store>/runs/<run>/`` holds ``config.yaml`` (the resolved configuration) and ``status.json``, rewritten
-every few seconds while the run lives. A run whose status is older than `STALE_S` counts as dead.
+``<store>/runs/<run>/`` holds ``config.yaml`` (the resolved configuration), ``status.json``, rewritten every
+few seconds while the run lives, ``events.jsonl`` (`pipelines.events`), and in ``workers/`` what each worker
+does (`cluster.watching`). A run whose status is older than `STALE_S` counts as dead, and one whose process
+was on this machine and is there no more counts as killed at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
+from cluster.chain import Receipt
+from cluster.watching import new_run_id, run_folder, workers_folder
 from configs.compose import to_dict
 from configs.schema import Config
+from pipelines.events import NAME, Events
+from stages import logs
 from stages.artifacts import atomic
 from stages.artifacts.place import Place, matches
 
@@ -29,6 +38,8 @@ BEAT_S = 10.0
 """Seconds between two heartbeats."""
 STALE_S = 600.0
 """Age in seconds at which a heartbeat no longer proves a living run."""
+
+_log = logging.getLogger(__name__)
 
 
 def runs_folder(store: Place) -> Place:
@@ -41,26 +52,38 @@ class RunRecord:
 
     Args:
         works_on: names of the artifacts that it fills or reads: others leave their shards alone meanwhile.
+
+    Attributes:
+        id: the run's name.
+        folder: where the record lies.
+        events: what has happened so far.
     """
 
     def __init__(self, store: Place, config: Config, works_on: Sequence[str] = ()) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        self.id = f"{now:%Y%m%d-%H%M%S}-{config.recipe}-{uuid.uuid4().hex[:4]}"
-        self.folder = runs_folder(store) / self.id
+        self.id = new_run_id(config.recipe)
+        self.folder = run_folder(store, self.id)
         self._status: dict[str, Any] = {
             "run": self.id,
             "recipe": config.recipe,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "started": now.isoformat(timespec="seconds"),
+            "machine": _machine(),
+            "started": _seconds_now(),
             "state": "running",
             "works_on": list(works_on),
             "stages": {},
         }
-        text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-        atomic.write_bytes(self.folder / "config.yaml", text.encode())
+        text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode()
+        atomic.write_bytes(self.folder / "config.yaml", text)
+        logs.about(run=self.id)
+        self.events = Events(self.folder / NAME)
+        about = {name: self._status[name] for name in ("run", "recipe", "host", "pid")}
+        self.events.add(
+            "run_started", **about, settings=hashlib.sha256(text).hexdigest(), artifacts=list(works_on)
+        )
         self._lock = threading.Lock()
         self._seconds: dict[str, float] = {}
+        self._looks: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
@@ -75,6 +98,54 @@ class RunRecord:
         """Set entries of ``status.json``; the next heartbeat carries them."""
         with self._lock:
             self._status |= facts
+
+    def receipt(self, stage: str, receipt: Receipt) -> None:
+        """Note what became of a shard of ``stage``."""
+        self.events.receipt(stage, receipt)
+
+    def waits(self, what: str) -> None:
+        """What the run as a whole waits for from now on, in words; "" for nothing."""
+        with self._lock:
+            changed = self._status.get("waits_for", "") != what
+            self._status["waits_for"] = what
+        if changed and what:
+            self.events.add("waiting", what=what)
+
+    def watch_nodes(self, nodes: Callable[[], Mapping[str, Any]]) -> None:
+        """Have each heartbeat ask for the living nodes by id, and note which have come and gone."""
+        self._looks.append(lambda: self._compare(nodes()))
+
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Within, workers make shards; what they said of themselves is void afterwards."""
+        try:
+            yield
+        finally:
+            self._clear_workers()
+
+    @contextlib.contextmanager
+    def training(self, stage: str, name: str, checkpoints: Place) -> Iterator[None]:
+        """Within, the model ``name`` is trained; ``checkpoints`` is the folder of its checkpoints."""
+        self.events.add("training_started", stage=stage, name=name, checkpoints=str(checkpoints))
+        self.waits(f"the training of {name}")
+        began, seen = time.monotonic(), _checkpoints(checkpoints)
+
+        def look() -> None:
+            for path in sorted(_checkpoints(checkpoints) - seen):
+                seen.add(path)
+                self.events.add("checkpoint", stage=stage, name=path)
+
+        self._looks.append(look)
+        try:
+            with self.timed(stage):
+                yield
+            look()
+            seconds = round(time.monotonic() - began, 3)
+            self.events.add("training_finished", stage=stage, name=name, seconds=seconds)
+        finally:
+            self._looks.remove(look)
+            self.waits("")
+            self._clear_workers()
 
     @contextlib.contextmanager
     def timed(self, kind: str) -> Iterator[None]:
@@ -98,24 +169,79 @@ class RunRecord:
         with self._lock:
             self._status["artifacts"] = dict(artifacts)
 
-    def close(self, state: str, exit_code: int) -> None:
-        """End the record with ``state`` (finished, failed or interrupted)."""
+    def close(self, state: str, exit_code: int, error: str = "") -> None:
+        """End the record with ``state`` (finished, failed, interrupted) and the ``error`` that ended it."""
         self._ended.set()
         self._thread.join()
+        more = {"error": error} if error else {}
+        self.events.add(state, exit_code=exit_code, **more)
         with self._lock:
-            ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            self._status |= {"state": state, "exit_code": exit_code, "ended": ended}
+            self._status |= {"state": state, "exit_code": exit_code, "ended": _seconds_now(), **more}
         self._beat()
+        self._clear_workers()
+        logs.about(run=None)
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(BEAT_S):
-            self._beat()
+            try:
+                for look in list(self._looks):
+                    look()
+                self._beat()
+            except OSError as error:  # a full disk, a store out of reach: it may be back at the next beat
+                _log.warning("the run's heartbeat can't be written: %s", error)
 
     def _beat(self) -> None:
+        self.events.flush()
         with self._lock:
             self._status["heartbeat"] = time.time()
             data = json.dumps(self._status, indent=2).encode()
         atomic.write_bytes(self.folder / "status.json", data)
+
+    def _compare(self, nodes: Mapping[str, Any]) -> None:
+        """Note which nodes have come and gone; {} where the runner is not there yet, or no more."""
+        before, now = self._status.get("nodes", {}), dict(nodes)
+        if not now:
+            return
+        for node in now.keys() - before.keys():
+            self.events.add("node_joined", node=node, **now[node])
+        for node in before.keys() - now.keys():
+            self.events.add("node_lost", node=node, **before[node])
+        with self._lock:
+            self._status["nodes"] = now
+
+    def _clear_workers(self) -> None:
+        folder = workers_folder(self.folder)
+        try:
+            found: list[Place] = list(folder.iterdir())
+            for path in found:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("%s can't be emptied: %s", folder, error)
+
+
+def _seconds_now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _checkpoints(folder: Place) -> set[str]:
+    """Names of the checkpoints below ``folder``, which has one folder per part of a training."""
+    try:
+        parts = [path for path in folder.iterdir() if path.is_dir()]
+        names = [f"{part.name}/{path.name}" for part in parts for path in part.iterdir()]
+    except OSError:  # not there yet, or one was just removed
+        return set()
+    return {name for name in names if "/step-" in name}
+
+
+def _machine() -> str:
+    """Where process ids mean the same: this boot of this machine, this namespace of processes; or ""."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -134,12 +260,18 @@ class RunStatus:
     def state(self) -> str:
         """``running``, ``finished``, ``failed``, ``interrupted``, or ``killed`` (ended without a word)."""
         state = str(self.status["state"])
-        return "killed" if state == "running" and self.age_s >= STALE_S else state
+        return "killed" if state == "running" and (self.age_s >= STALE_S or self.gone) else state
 
     @property
     def alive(self) -> bool:
-        """Whether the run may still be working."""
-        return self.state == "running"
+        """Whether the run may still be working: workers outlive a killed driver a little."""
+        return self.status["state"] == "running" and self.age_s < STALE_S
+
+    @property
+    def gone(self) -> bool:
+        """Whether the run's process was on this machine and is there no more."""
+        mine = bool(_machine()) and self.status.get("machine") == _machine()
+        return mine and not psutil.pid_exists(int(self.status["pid"]))
 
 
 def status_of(path: Place) -> RunStatus | None:

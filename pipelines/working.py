@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+from cluster.watching import TrainingWatch
 from pipelines.dropping import Dropper
 from pipelines.graph import BoundWhole, Graph
 from pipelines.output import Output
-from pipelines.planning import Options, Plan, make_plan
+from pipelines.planning import Options, Plan, StagePlan, make_plan
 from pipelines.progress import Reporter, StageProgress
 from pipelines.running import Part, Runner, consolidate, make_whole, next_fit, run_plan
 from pipelines.runs import RunRecord
+from stages.artifacts import whole
 from stages.artifacts.ledger import Ledger
 from stages.discovery.sample import sampled_shards
 
@@ -41,8 +43,10 @@ class Work:
             if fit.streams:
                 self._feed(plan, fit)
             self._output.say(f"training {fit.stage.name} in {fit.folder}")
-            with self._record.timed(fit.stage.kind):
-                make_whole(fit, self._graph, self._runner, {})
+            stage = fit.stage
+            with self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS):
+                watch = TrainingWatch(self._record.folder, stage.kind)
+                make_whole(fit, self._graph, self._runner, {}, watch)
             plan = self._planned()
         self._stream(plan, Part())
         self._dropper.expect(())
@@ -68,6 +72,13 @@ class Work:
         for stage in plan.chain:
             progress = self._done.setdefault(stage.kind, StageProgress(stage.kind, 0))
             progress.total = None if stage.todo is None else progress.finished + stage.todo
-        stages, quiet = list(self._done.values()), self._output.as_json
-        with Reporter(self._output.errors, stages, self._record.update, quiet=quiet) as reporter:
-            run_plan(plan, self._runner, reporter, self._record.id, part, self._dropper)
+        self._record.events.add("planned", stages={s.kind: _planned(s) for s in plan.chain})
+        stages, record, output = list(self._done.values()), self._record, self._output
+        line = output.progress if output.log else None
+        reporter = Reporter(output.errors, stages, record.update, output.as_json, record.receipt, line)
+        with record.streaming(), reporter:
+            run_plan(plan, self._runner, reporter, record.id, part, self._dropper)
+
+
+def _planned(stage: StagePlan) -> dict[str, int | None]:
+    return {name: getattr(stage, name) for name in ("cached", "todo", "rejected", "skipped")}

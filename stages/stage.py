@@ -157,6 +157,8 @@ class WorkContext:
     """Makes a worker's decoder where videos are decoded on other machines; None: in a child process."""
     report: Callable[[Mapping[str, float]], None] | None = None
     """Called with a training's figures by name whenever there are new ones."""
+    log: Literal["text", "json"] = "text"
+    """How worker processes on this machine log: ``json`` lines, or not at all."""
 
 
 @dataclass(frozen=True)

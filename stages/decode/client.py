@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -18,6 +19,9 @@ from stages.decode.process import POLL_S, AbandonedError, Child, ChildFailedErro
 from stages.decode.spec import DecodeRequest
 from stages.outcome import MediaError
 from stages.stage import Attempts, Limits
+from stages.waiting import waiting
+
+_log = logging.getLogger(__name__)
 
 READ_AHEAD = 3
 """Messages that wait for the consumer of a child on the same machine."""
@@ -82,7 +86,8 @@ class DecodedVideo:
             DecoderUnavailableError: if the configured decoder can't be had on this machine.
         """
         while not self._over:
-            kind, value = self._take()
+            with waiting("decoder"):
+                kind, value = self._take()
             if kind == "chunk":
                 yield value
                 continue
@@ -129,7 +134,8 @@ class DecoderClient:
         def deliver(event: tuple[Any, ...]) -> None:
             found.append(event)
 
-        self._attempt(key, path, attempts, deliver, lambda skip: ("probe", path))
+        with waiting("decoder"):
+            self._attempt(key, path, attempts, deliver, lambda skip: ("probe", path))
         kind, value = found[-1]
         if kind == "end":
             return value
@@ -208,6 +214,7 @@ class DecoderClient:
                 # a killed run may have spent all attempts without a verdict: then this one gives it
                 used = attempts.count(key)
                 used = used if used >= self._limits.attempts else attempts.record(key)
+                _log.warning("decoder %d failed on %s: %s", used, key, failure, extra={"video": key})
                 if used >= self._limits.attempts:
                     message = f"{shown_name(path)}: {failure}"
                     return deliver(("error", MediaError(failure.error_class, message, used)))

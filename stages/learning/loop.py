@@ -145,7 +145,7 @@ def train(task: Task, spec: TrainSpec, place: Place) -> checkpoint.State:
                 state.seconds, state.waited = seconds + time.monotonic() - began, waited + loader.waited
                 last = state.step == steps
                 if state.step % every == 0 or last:
-                    _log(state, _figures(values, state), board, place)
+                    _log(state, _figures(values, state), board, place, steps)
                 if last or (spec.validate_every and state.step % spec.validate_every == 0):
                     _validate(task, state, spec, board, place)
                 if place.rank == 0 and (last or time.monotonic() - saved >= place.every_s):
@@ -271,7 +271,7 @@ def _validate(
                     figures[name] = figures.get(name, 0.0) + value.item() * len(batch.available)
                 clips += len(batch.available)
         figures = {name: total / clips for name, total in figures.items()}
-    _log(state, figures, board, place)
+    _log(state, figures, board, place, length(spec, task.clips)[0])
 
 
 def _figures(values: Mapping[str, Tensor], state: checkpoint.State) -> dict[str, float]:
@@ -281,7 +281,11 @@ def _figures(values: Mapping[str, Tensor], state: checkpoint.State) -> dict[str,
 
 
 def _log(
-    state: checkpoint.State, figures: Mapping[str, float], board: SummaryWriter | None, place: Place
+    state: checkpoint.State,
+    figures: Mapping[str, float],
+    board: SummaryWriter | None,
+    place: Place,
+    steps: int,
 ) -> None:
     """Figures into the history, TensorBoard and `Place.report`. All processes call it, at the same steps."""
     for name, value in figures.items():
@@ -290,7 +294,7 @@ def _log(
             if board is not None:
                 board.add_scalar(name.replace(" ", "_"), value, state.step)
     if place.report is not None:
-        place.report({**figures, "step": state.step})
+        place.report({**figures, "step": state.step, "steps": steps})
 
 
 @contextlib.contextmanager

@@ -38,12 +38,16 @@ class Head:
         dashboard: URL of the job server.
         agent: URL of the node's own agent.
         env: environment of its clients: the project's interpreter first, a home with the cluster's token.
+        metrics: URL of the node's metrics, for Prometheus.
+        folder: what the cluster writes (``--temp-dir``).
     """
 
     address: str
     dashboard: str
     agent: str
     env: dict[str, str]
+    metrics: str = ""
+    folder: Path = Path()
 
     def submit(self, folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
         """``ray job submit --working-dir folder -- command``, waited for."""
@@ -80,7 +84,9 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
             dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
             _await(process, dashboard, Path(log.name))
             agent = f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}"
-            yield Head(f"127.0.0.1:{ports['port']}", dashboard, agent, env)
+            metrics = f"http://127.0.0.1:{ports['metrics-export-port']}/metrics"
+            address = f"127.0.0.1:{ports['port']}"
+            yield Head(address, dashboard, agent, env, metrics, Path(home, "r"))
         finally:
             _end(process)
 

@@ -112,6 +112,15 @@ class ToyFit(FitStage):
         (folder / "model.txt").write_text(f"{[path.name for path in inputs]} {os.getpid()}")
 
 
+@dataclass(frozen=True)
+class ToldFit(ToyFit):
+    """Tells figures, as trainings do."""
+
+    def make(self, inputs, folder, context):
+        context.report({"step": 5, "steps": 10, "loss": 0.25, "steps per second": 2.0})
+        super().make(inputs, folder, context)
+
+
 def make_chain(folder: Path, labels: str = "ab", videos: int = 2) -> Chain:
     """A chain of toy stages with started artifacts in ``folder``."""
     context = WorkContext(str(folder), folder)
