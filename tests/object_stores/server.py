@@ -37,7 +37,7 @@ def serving() -> Iterator[int]:
         yield int(line)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def settings(port: int) -> dict[str, str]:
