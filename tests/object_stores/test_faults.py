@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from stages.features.store.reader import FeatureStore
+import pytest
+
+from stages.features.store.reader import CorruptShardError, FeatureStore
 from tests import cli
 from tests.object_stores import faults
 from tests.object_stores.conftest import FRAMES, SHARDS, VIDEOS, Base, Command
@@ -31,14 +33,14 @@ def test_a_store_that_stumbles_is_asked_again(
 ) -> None:
     """Throttling, errors, broken connections before and after the fact, and torn answers, all in one run."""
     proxy.rules += [
-        Rule(faults.SLOW_DOWN, every=11),
-        Rule(faults.INTERNAL, on("put", "list"), every=9),
-        Rule(faults.reset, every=13),
+        Rule(faults.SLOW_DOWN, every=40),
+        Rule(faults.INTERNAL, on("put", "list"), every=30),
+        Rule(faults.reset, every=17),
         Rule(faults.lost_answer, on("put"), every=6),
         Rule(faults.cut, on("get"), every=4),
     ]
     cli.run(*command(url))
-    assert all(rule.met for rule in proxy.rules)
+    assert all(rule.met > 1 for rule in proxy.rules)
     proxy.rules.clear()
     complete(content, base)
 
@@ -46,7 +48,7 @@ def test_a_store_that_stumbles_is_asked_again(
 def test_an_answer_that_never_comes_is_not_waited_for(
     command: Command, url: str, proxy: Proxy, content: Content, base: Base
 ) -> None:
-    proxy.rules.append(Rule(faults.hang(60), on("put"), every=5, times=2))
+    proxy.rules.append(Rule(faults.hang(60), on("put"), every=9, times=2))
     # as a user would set it, where the default of 15 s is too long for a test
     cli.run(*command(url), FSSPEC_S3='{"config_kwargs": {"read_timeout": 1}}')
     assert proxy.rules[0].met == 2
@@ -89,9 +91,5 @@ def test_short_answers_to_range_requests_are_not_taken_for_data(base: Base, prox
     proxy.rules.append(Rule(faults.cut, on("get"), times=2))
     assert (store.clip(video, range(FRAMES)) == right).all()
     proxy.rules[:] = [Rule(faults.shortened, on("get"))]
-    try:
-        got = store.clip(video, range(FRAMES))
-    except OSError as error:
-        assert "asked for" in str(error)  # noqa: PT017 - right numbers would do as well
-    else:
-        assert (got == right).all()
+    with pytest.raises(CorruptShardError, match="5792 bytes came for the 11584 asked for"):
+        store.clip(video, range(FRAMES))
