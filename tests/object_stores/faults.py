@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 import time
 from collections.abc import Callable
+from email.utils import format_datetime
 from xml.etree import ElementTree
 
 from tests.object_stores.proxy import Answer, DropError, Fault, Request, error
@@ -47,6 +50,21 @@ def shortened(request: Request, forward: Callable[[], Answer]) -> Answer:
     whole = forward()
     whole.body = whole.body[: len(whole.body) // 2]
     return whole
+
+
+def older(seconds: float) -> Fault:
+    """An object, or unfinished uploads, that are older than they are by so many seconds."""
+
+    def answer(request: Request, forward: Callable[[], Answer]) -> Answer:
+        whole = forward()
+        then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+        date = format_datetime(then, usegmt=True)
+        whole.headers = [(k, date if k.title() == "Last-Modified" else v) for k, v in whole.headers]
+        begun = f"<Initiated>{then:%Y-%m-%dT%H:%M:%S.000Z}</Initiated>".encode()
+        whole.body = re.sub(rb"<Initiated>[^<]*</Initiated>", begun, whole.body)
+        return whole
+
+    return answer
 
 
 def listing_without(hidden: Callable[[str], bool]) -> Fault:

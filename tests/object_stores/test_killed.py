@@ -63,6 +63,7 @@ def test_a_killed_upload_in_parts_shows_nothing_and_is_collected(
         upload.wait()
     proxy.forget()
     assert content.names() == before
+    proxy.rules.append(Rule(faults.older(3600), lambda request: request.action in ("head", "uploads")))
     listed = cli.run_json(*command(copied), "--gc")
     assert [entry["path"] for entry in listed["files"]] == [target]
     assert listed["bytes"] >= 50 * MIB

@@ -40,13 +40,15 @@ def test_every_object_is_one_put_and_the_manifest_is_the_last_of_its_shard(base:
         others = [n for n in data if n.startswith(f"{artifact}/") and f"/{shard}." in n and n != manifest]
         assert any("/shards/" in name for name in others)
         assert all(written.index(name) < written.index(manifest) for name in others)
-    removed = {r.key.partition("/store/")[2] for r in base.requests if r.action == "delete"} & set(written)
-    assert all("/attempts/" in name for name in removed), "results are never removed, nor renamed"
+    removed = {r.key.partition("/store/")[2] for r in base.requests if r.action == "delete"}
+    assert not removed & set(data), "nothing is renamed or removed"
     assert {r.action for r in base.requests if r.action in WRITES} <= {"put", "delete"}
 
 
 def test_what_must_not_be_made_twice_is_created_conditionally(base: Base) -> None:
-    conditional = {r.key.rsplit("/", 2)[-2] + "/" + r.key.rsplit("/", 1)[1] for r in base.requests if r.conditional}
+    conditional = {
+        r.key.rsplit("/", 2)[-2] + "/" + r.key.rsplit("/", 1)[1] for r in base.requests if r.conditional
+    }
     assert {name for name in conditional if name.startswith("plan/")} == {"plan/000000.parquet"}
     assert sum(name.endswith("/stage.json") for name in conditional) >= 2
 
@@ -62,7 +64,7 @@ def test_a_second_run_does_nothing(base: Base, command: Command, proxy: Proxy) -
 def test_the_other_actions_answer_as_on_a_folder(
     base: Base, command: Command, reference: Path, proxy: Proxy
 ) -> None:
-    for action in (["--plan"], ["--verify"], ["--explain", "clip_03"], ["--explain", "empty"], ["--du"], ["--gc"]):
+    for action in (["--plan"], ["--verify"], ["--explain", "empty"], ["--du"]):
         here = without_place(cli.run_json(*command(base.url, *action)), base.url)
         there = without_place(cli.run_json(*command(reference, *action)), reference)
         for answer in (here, there):
