@@ -18,7 +18,7 @@ from tests.object_stores.server import serving, settings
 
 BUCKET = "tubeflow-test"
 VIDEOS, FRAMES, PER_SHARD, SHARDS = 6, 6, 2, 4
-"""The corpus: six videos and an empty file, two files per shard, so that the last one holds the file alone."""
+"""The corpus: six videos and an empty file, two files per shard; the last one holds the file alone."""
 
 Command = Callable[..., list[object]]
 
@@ -42,7 +42,7 @@ def server() -> Iterator[int]:
 
 @pytest.fixture(scope="package")
 def _proxy(server: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The proxy; stores are opened through it in this process and in those it starts, as a user opens them."""
+    """The proxy; this process and those it starts open stores through it, as a user does."""
     import s3fs
 
     with Proxy(server) as proxy, pytest.MonkeyPatch.context() as patch:

@@ -17,7 +17,7 @@ WRONG = {"AWS_ACCESS_KEY_ID": "SOMEONEELSESKEY", "AWS_SECRET_ACCESS_KEY": "someo
 
 
 def one_sentence(done: subprocess.CompletedProcess[str], url: str, *words: str) -> None:
-    """Standard error says what is wrong with ``url`` in its last line, with ``words``, and has no traceback."""
+    """The last line of standard error says what is wrong with ``url``, with ``words``; no traceback."""
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
     for word in (url, *words):
