@@ -127,8 +127,8 @@ class Artifact:
         return self.stage_json.exists()
 
     def committed(self) -> list[str]:
-        """Ids of the committed shards, sorted: one listing of the manifest folder, and at a URL what this process
-        knows besides. A listing there may lag behind, and show what is no longer there.
+        """Ids of the committed shards, sorted: one listing of the manifest folder, and at a URL what this
+        process knows besides. A listing there may lag behind, and show what is no longer there.
         """
         prefix, suffix = f"{self.kind}-", ".parquet"
         try:

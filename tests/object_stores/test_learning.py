@@ -27,5 +27,6 @@ def test_the_whole_flow(measured: Measured, url: str, content: Content, proxy: P
         "--set", f"store={url}", "--runner", "local", "--max-failed", 10,
     ]  # fmt: skip
     again = cli.run_json(*segmented, OMP_NUM_THREADS="1")
-    assert again["totals"]["tubes"]["done"] == done["totals"]["tubes"]["done"]
+    assert again["totals"]["tubes"]["done"] == again["totals"]["features"]["done"] > 0
+    assert proxy.seen("get", key=r"/model/.*\.safetensors")
     assert not proxy.seen("put", key=r"/features/"), "features are there, and the model sees that they fit"

@@ -46,11 +46,9 @@ def test_every_object_is_one_put_and_the_manifest_is_the_last_of_its_shard(base:
 
 
 def test_what_must_not_be_made_twice_is_created_conditionally(base: Base) -> None:
-    conditional = {
-        r.key.rsplit("/", 2)[-2] + "/" + r.key.rsplit("/", 1)[1] for r in base.requests if r.conditional
-    }
-    assert {name for name in conditional if name.startswith("plan/")} == {"plan/000000.parquet"}
-    assert sum(name.endswith("/stage.json") for name in conditional) >= 2
+    created = {r.key.partition("/store/")[2] for r in base.requests if r.conditional}
+    assert sum(name.endswith("/plan/000000.parquet") for name in created) == 1
+    assert sum(name.endswith("/stage.json") for name in created) >= 2
 
 
 def test_a_second_run_does_nothing(base: Base, command: Command, proxy: Proxy) -> None:
