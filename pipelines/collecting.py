@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 
 from pipelines.output import Output, human_bytes
 from pipelines.runs import STALE_S, all_runs
-from stages.artifacts import atomic
+from stages.artifacts import atomic, multipart
 from stages.artifacts.layout import Artifact, FormatError
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.multipart import Upload
 from stages.artifacts.place import Place, matches, size_below
 from stages.errors import SettingsError
 
@@ -26,6 +28,8 @@ class Leftover:
     bytes: int
     manifest: Place | None = None
     """Where its manifest would be: should it appear, the file is no left-over any more."""
+    upload: Upload | None = None
+    """Set where the file was never wholly there."""
 
 
 def collect(store: Place, remove: bool, output: Output) -> int:
@@ -34,7 +38,11 @@ def collect(store: Place, remove: bool, output: Output) -> int:
     Raises:
         SettingsError: while a run's heartbeat is younger than ten minutes.
     """
-    found = [*_temporaries(store), *(left for artifact in artifacts(store) for left in _leftovers(artifact))]
+    found = [
+        *_temporaries(store),
+        *_uploads(store),
+        *(left for artifact in artifacts(store) for left in _leftovers(artifact)),
+    ]
     # after the listing: a run that has made any of it had its record written before
     alive = [run for run in all_runs(store) if run.alive]
     if alive:
@@ -46,7 +54,7 @@ def collect(store: Place, remove: bool, output: Output) -> int:
     for leftover in found:
         if remove:
             with atomic.store_errors(leftover.path):
-                _remove(leftover.path)
+                _remove(leftover)
         output.say(f"{human_bytes(leftover.bytes):>10}  {leftover.path}  ({leftover.why})")
     total = sum(leftover.bytes for leftover in found)
     verb = "removed" if remove else "would be removed (repeat with --yes)"
@@ -72,8 +80,18 @@ def _temporaries(store: Place) -> Iterator[Leftover]:
             yield Leftover(path, "temporary file of a killed run", sum(p.stat().st_size for p in within))
 
 
-def _remove(path: Place) -> None:
-    if isinstance(path, Path) and path.is_dir():
+def _uploads(store: Place) -> Iterator[Leftover]:
+    for upload in multipart.unfinished(store, datetime.datetime.now(datetime.UTC)):
+        yield Leftover(
+            upload.path, "parts of an upload that was never completed", upload.bytes, upload=upload
+        )
+
+
+def _remove(leftover: Leftover) -> None:
+    path = leftover.path
+    if leftover.upload is not None:
+        multipart.abort(leftover.upload)
+    elif isinstance(path, Path) and path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

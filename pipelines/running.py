@@ -95,6 +95,7 @@ def run_plan(
     try:
         for receipt in receipts:
             raise_error(receipt)
+            chain[receipt.level].artifact.know(receipt.shard)
             reporter.take(receipt)
             if dropper is not None:
                 dropper.take(receipt)

@@ -25,10 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.artifacts import atomic
-from stages.artifacts.place import Place, place
+from stages.artifacts.place import Place, Url, place
 
 FORMAT_VERSION = 1
 _LIBRARIES = ("torch", "torchvision", "timm", "av", "decord", "numpy", "pyarrow", "pillow")
+
+
+_KNOWN: dict[str, set[str]] = {}
+"""By artifact at a URL: shards whose commit this process has heard of."""
 
 
 class FormatError(ValueError):
@@ -123,17 +127,25 @@ class Artifact:
         return self.stage_json.exists()
 
     def committed(self) -> list[str]:
-        """Ids of the committed shards, sorted: one listing of the manifest folder."""
+        """Ids of the committed shards, sorted: one listing of the manifest folder, and at a URL what this
+        process knows besides. A listing there may lag behind, and show what is no longer there.
+        """
         prefix, suffix = f"{self.kind}-", ".parquet"
         try:
             names = [path.name for path in (self.root / "manifest").iterdir()]
         except FileNotFoundError:
-            return []
-        return sorted(
+            names = []
+        listed = {
             name[len(prefix) : -len(suffix)]
             for name in names
             if name.startswith(prefix) and name.endswith(suffix)
-        )
+        }
+        return sorted(listed | _KNOWN.get(str(self.root), set()))
+
+    def know(self, shard: str) -> None:
+        """Remember in this process that ``shard`` is committed, whatever a listing may say."""
+        if isinstance(self.root, Url):
+            _KNOWN.setdefault(str(self.root), set()).add(shard)
 
     @cached_property
     def description(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Ledger:
             table, shards = LEDGER_SCHEMA.empty_table(), {}
         missing = [shard for shard in committed if shard not in shards]
         with ThreadPoolExecutor(8) as pool:
-            footers = list(pool.map(lambda s: manifest.read_footer(artifact.manifest(s)), missing))
+            footers = [footer for footer in pool.map(lambda s: _footer(artifact, s), missing) if footer]
         for footer in footers:
             shards[footer.shard] = footer.bytes
         rows = [row for footer in footers for row in _rows(footer)]
@@ -167,6 +167,14 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
         column.cast(pa.string()).to_numpy(zero_copy_only=False).astype(str), return_inverse=True
     )
     return np.asarray(codes)
+
+
+def _footer(artifact: Artifact, shard: str) -> manifest.Footer | None:
+    """None where a listing showed a manifest that is not there (any more)."""
+    try:
+        return manifest.read_footer(artifact.manifest(shard))
+    except FileNotFoundError:
+        return None
 
 
 def _rows(footer: manifest.Footer) -> list[dict[str, Any]]:
