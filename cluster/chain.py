@@ -94,6 +94,7 @@ class Receipt:
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
         cpu: CPU seconds spent by the worker and its decoder child, of the same shard.
         again: the shard was committed before, and has been made anew.
+        held: who else is making the shard, so that nothing was done; or ``""``.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -108,6 +109,7 @@ class Receipt:
     seconds: float = 0.0
     cpu: float = 0.0
     again: bool = False
+    held: str = ""
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

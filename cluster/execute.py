@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import psutil
 
 from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
-from stages.artifacts import atomic, manifest
+from stages.artifacts import atomic, leases, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
 from stages.errors import SettingsError
@@ -60,13 +60,37 @@ class ShardExecutor:
             self._worker = None
 
     def _run(self, task: Task) -> Receipt:
-        artifact = self._bound.artifact
-        if artifact.manifest(task.shard).exists() and not task.replace:
-            footer, spent = manifest.read_footer(artifact.manifest(task.shard)), (0.0, 0.0)
-        else:
+        if (footer := self._committed(task)) is not None:
+            return self._receipt(task, footer)
+        lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
+        if isinstance(lease, leases.Holder):
+            return Receipt(task.level, task.shard, again=task.replace, held=str(lease))
+        with lease:
+            if (footer := self._committed(task)) is not None:  # before this run got the lease
+                return self._receipt(task, footer)
+            if lease.starts > MAX_STARTS:
+                raise SettingsError(
+                    f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
+                    "lower backbone.batch or --workers and run again"
+                )
             wall, cpu = time.monotonic(), _cpu_seconds()
-            footer = self._make(task)
-            spent = time.monotonic() - wall, _cpu_seconds() - cpu
+            try:
+                footer = self._make(task)
+            except Exception:
+                # a lease may be lost: another run has made the shard meanwhile, and may have dropped its input
+                if (footer := self._committed(task)) is None:
+                    raise
+                _log.debug("shard %s was made by another run", task.shard, exc_info=True)
+            return self._receipt(task, footer, (time.monotonic() - wall, _cpu_seconds() - cpu))
+
+    def _committed(self, task: Task) -> manifest.Footer | None:
+        """What was committed for ``task``; None where it is still to be made, or to be made again."""
+        path = self._bound.artifact.manifest(task.shard)
+        return manifest.read_footer(path) if not task.replace and path.exists() else None
+
+    def _receipt(
+        self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
+    ) -> Receipt:
         follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
         return _receipt(task, footer, spent, [*follow, *task.then])
 
@@ -74,8 +98,6 @@ class ShardExecutor:
         artifact = self._bound.artifact
         items = items_of(self._chain, task)
         work = [item for item in items if UPSTREAM_FAILED not in item]
-        starts = _Starts(artifact.attempts(task.shard).with_suffix(f".{self._run_id}"), task.shard)
-        starts.count()
         temp = atomic.temp_path(artifact.shard(task.shard))
         with atomic.store_errors(artifact.shard(task.shard), _estimate(self._bound.stage.estimate, work)):
             writer = self._bound.stage.writer(temp, task.shard)
@@ -89,7 +111,6 @@ class ShardExecutor:
             outcomes += [Skipped(i["video"], i[UPSTREAM_FAILED]) for i in items if UPSTREAM_FAILED in i]
             footer = commit(artifact, task.shard, written, outcomes, task.upstream, task.replace)
         attempts.forget()
-        starts.forget()
         return footer
 
     def _process(self, work: Sequence[Row], writer: ShardWriter, attempts: FileAttempts) -> list[Outcome]:
@@ -109,29 +130,6 @@ class ShardExecutor:
                 f"{self._bound.stage.kind} gave {len(outcomes)} outcomes for {len(work)} items"
             )
         return outcomes
-
-
-class _Starts:
-    """Counts how often a shard was begun in one run: one that kills its worker can't do so for ever."""
-
-    def __init__(self, path: os.PathLike[str], shard: str) -> None:
-        self._path = path
-        self._shard = shard
-
-    def count(self) -> None:
-        with open(self._path, "ab") as file:  # noqa: PTH123 - one appended byte per start
-            file.write(b".")
-            starts = file.tell()
-        if starts > MAX_STARTS:
-            self.forget()
-            raise SettingsError(
-                f"shard {self._shard} has killed its worker {MAX_STARTS} times (out of memory?): "
-                "lower backbone.batch or --workers and run again"
-            )
-
-    def forget(self) -> None:
-        if os.path.exists(self._path):  # noqa: PTH110
-            os.unlink(self._path)  # noqa: PTH108
 
 
 def _estimate(estimate: object, work: Sequence[Row]) -> int | None:

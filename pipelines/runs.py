@@ -41,9 +41,10 @@ class RunRecord:
 
     Args:
         works_on: names of the artifacts that it fills or reads: others leave their shards alone meanwhile.
+        keeps: it needs features even where another run of the same recipe is done with them.
     """
 
-    def __init__(self, store: Path, config: Config, works_on: Sequence[str] = ()) -> None:
+    def __init__(self, store: Path, config: Config, works_on: Sequence[str] = (), keeps: bool = True) -> None:
         now = datetime.datetime.now(datetime.UTC)
         self.id = f"{now:%Y%m%d-%H%M%S}-{config.recipe}-{uuid.uuid4().hex[:4]}"
         self.folder = runs_folder(store) / self.id
@@ -55,6 +56,7 @@ class RunRecord:
             "started": now.isoformat(timespec="seconds"),
             "state": "running",
             "works_on": list(works_on),
+            "keeps": keeps,
             "stages": {},
         }
         text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)

@@ -7,18 +7,19 @@ that counts. A new state is computed beside the old one, which is removed after 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import atomic
+from stages.artifacts import atomic, leases
 from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
+
+LEASE = ".lease.json"
+"""The file in a fit artifact's folder that says who is training."""
 
 
 def input_state(inputs: Sequence[Artifact], wholes: Sequence[Path] = ()) -> str:
@@ -37,20 +38,15 @@ def input_state(inputs: Sequence[Artifact], wholes: Sequence[Path] = ()) -> str:
     return state.hexdigest()
 
 
-@contextlib.contextmanager
-def exclusively(folder: Path) -> Iterator[None]:
-    """Hold the lock of a fit artifact's ``folder``; waits while another living run trains the same model.
+def exclusively(
+    folder: Path, tell: Callable[[leases.Holder], None] | None = None
+) -> contextlib.AbstractContextManager[None]:
+    """Hold the lease of a fit artifact's ``folder``; waits while another living run trains the same model.
 
-    The kernel releases the lock of a run that is killed.
+    Args:
+        tell: called with who has it, now and then during the wait.
     """
-    with atomic.store_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    return leases.exclusively(folder / LEASE, tell)
 
 
 def current(folder: Path) -> tuple[Path, str] | None:

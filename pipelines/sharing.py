@@ -1,0 +1,155 @@
+"""Runs that share a store: which are alive, what they are at work on, and how one waits for another.
+
+Runs divide the work by leases (`stages.artifacts.leases`): a shard that another run is making is left to it,
+the rest is done first, and at the end a run waits until what it left is committed or nobody makes it any more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.chain import Chain, Receipt, Task
+from pipelines.graph import Graph
+from pipelines.runs import RunStatus, runs_folder, status_of
+from stages.artifacts import leases
+
+FIRST_POLL_S, LONGEST_POLL_S = 0.1, 5.0
+"""Pauses between two looks at what another run makes: they grow from the first to the longest."""
+TELL_AFTER_S, TELL_S = 2.0, 60.0
+"""When the first line on what is waited for comes, and how far apart the lines are, in seconds."""
+
+_over: set[Path] = set()
+"""Records of runs that have ended: they never change again."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A shard that another run was making when this one came to it.
+
+    Attributes:
+        replace: it is committed, and being made again (a repair, or features that were dropped).
+        holder: who makes it, in words.
+    """
+
+    level: int
+    shard: str
+    replace: bool
+    holder: str
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Held:
+        """What ``receipt`` was held for."""
+        return cls(receipt.level, receipt.shard, receipt.again, receipt.held)
+
+
+def works_on(graph: Graph) -> list[str]:
+    """Names of the artifacts that a run of ``graph`` fills or reads."""
+    return [bound.artifact.root.name for bound in graph.chain] + [item.folder.name for item in graph.whole]
+
+
+def living_runs(store: Path, besides: str = "") -> list[RunStatus]:
+    """Runs on the store that may be alive, without the run ``besides``; each record is read until it is over."""
+    found = []
+    try:
+        folders = sorted(runs_folder(store).iterdir())
+    except FileNotFoundError:
+        return []
+    for path in (folder / "status.json" for folder in folders):
+        if path.parent.name == besides or path in _over:
+            continue
+        run = status_of(path)
+        if run is None:
+            continue
+        if run.status["state"] != "running":
+            _over.add(path)
+        elif run.alive and not _gone(run):
+            found.append(run)
+    return found
+
+
+def _gone(run: RunStatus) -> bool:
+    """Whether the run's process was on this machine and is there no more."""
+    if run.status.get("host") != socket.gethostname() or run.status.get("pid") == os.getpid():
+        return False
+    try:
+        return psutil.Process(int(run.status["pid"])).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def all_held(chain: Chain, tasks: Sequence[Task], run_id: str) -> list[Held]:
+    """What others make of ``tasks``, if that is all of them; else nothing."""
+    found = []
+    for task in tasks:
+        holder = leases.holder(chain[task.level].artifact.lease(task.shard), run_id)
+        if holder is None:
+            return []
+        found.append(Held(task.level, task.shard, task.replace, str(holder)))
+    return found
+
+
+def wait_for_any(chain: Chain, held: Sequence[Held], run_id: str, say: Callable[[str], None]) -> None:
+    """Wait until one of the ``held`` shards is committed, or nobody makes it any more.
+
+    Args:
+        say: called with a line for the user when the wait takes long, and every `TELL_S` seconds.
+    """
+    pause, began = FIRST_POLL_S, time.monotonic()
+    due = began + TELL_AFTER_S
+    while not any(_is_free(chain, item, run_id) for item in held):
+        if time.monotonic() >= due:
+            due = time.monotonic() + TELL_S
+            say(_told(held, time.monotonic() - began))
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_POLL_S)
+
+
+def _is_free(chain: Chain, held: Held, run_id: str) -> bool:
+    artifact = chain[held.level].artifact
+    if not held.replace and artifact.manifest(held.shard).exists():
+        return True
+    return leases.holder(artifact.lease(held.shard), run_id) is None
+
+
+def _told(held: Sequence[Held], seconds: float) -> str:
+    shards = f"{len(held)} shard{'s' * (len(held) != 1)}"
+    makers = sorted({item.holder for item in held})
+    others = f" and {len(makers) - 1} more" if len(makers) > 1 else ""
+    return f"waiting for {shards} that {makers[0]}{others} is making ({seconds:.0f} s so far)"
+
+
+def release_ended(graph: Graph) -> None:
+    """Take away the leases of runs that have said that they have ended: nobody has to wait for their expiry."""
+    for bound in graph.chain:
+        for path in lease_files(bound.artifact.root):
+            found = leases.recorded(path)
+            if found is not None and has_ended(graph.store, found.run):
+                path.unlink(missing_ok=True)
+
+
+def lease_files(root: Path) -> list[Path]:
+    """The leases of an artifact's shards: one listing."""
+    try:
+        return sorted(path for path in (root / "leases").iterdir() if path.name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+
+
+def has_ended(store: Path, run: str) -> bool:
+    """Whether the record of ``run`` says that it has ended."""
+    found = status_of(runs_folder(store) / run / "status.json") if run else None
+    return found is not None and found.status["state"] != "running"
+
+
+def of_artifact(runs: Iterable[RunStatus], name: str) -> list[RunStatus]:
+    """Those of ``runs`` that work on the artifact ``name``; one that doesn't say may work on any."""
+    return [run for run in runs if name in run.status.get("works_on", (name,))]
