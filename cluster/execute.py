@@ -77,7 +77,7 @@ class ShardExecutor:
             try:
                 footer = self._make(task)
             except Exception:
-                # a lease may be lost: another run has made the shard meanwhile, and may have dropped its input
+                # without its lease: another run has made the shard, and may have dropped its input
                 if (footer := self._committed(task)) is None:
                     raise
                 _log.debug("shard %s was made by another run", task.shard, exc_info=True)

@@ -223,8 +223,8 @@ def _take_away(leftover: Leftover, store: Path) -> str:
 
 
 def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Path) -> str:
-    """Remove a file under a name that a run which begins now may write: workers that come to the shard find it
-    held, the runs are looked at once more, and so is the file."""
+    """Remove a file whose name a run that begins now may use: its workers find the shard held, and the runs and
+    the file are looked at once more."""
     lease = leases.take(artifact.lease(leftover.shard))
     if isinstance(lease, leases.Holder):
         return f"{lease} is at work on it"

@@ -1,7 +1,7 @@
 """Runs that share a store: which are alive, what they are at work on, and how one waits for another.
 
-Runs divide the work by leases (`stages.artifacts.leases`): a shard that another run is making is left to it,
-the rest is done first, and at the end a run waits until what it left is committed or nobody makes it any more.
+Runs divide the work by leases (`stages.artifacts.leases`): a shard that another run is making is left to it
+and the rest is done; then a run waits until what it has left is committed, or nobody makes it any more.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def works_on(graph: Graph) -> list[str]:
 
 
 def living_runs(store: Path, besides: str = "") -> list[RunStatus]:
-    """Runs on the store that may be alive, without the run ``besides``; each record is read until it is over."""
+    """Runs on the store that may be alive, but for the run ``besides``."""
     found = []
     try:
         folders = sorted(runs_folder(store).iterdir())
@@ -128,7 +128,7 @@ def _told(held: Sequence[Held], seconds: float) -> str:
 
 
 def release_ended(graph: Graph) -> None:
-    """Take away the leases of runs that have said that they have ended: nobody has to wait for their expiry."""
+    """Take away the leases of runs whose record says that they have ended: nobody needs to wait for those."""
     for bound in graph.chain:
         for path in lease_files(bound.artifact.root):
             found = leases.recorded(path)

@@ -70,7 +70,7 @@ class Work:
         return plan
 
     def _stream(self, plan: Plan, part: Part) -> None:
-        """Run ``part`` of the plan to its end: what other runs make of it is waited for, and the rest done."""
+        """Run ``part`` of the plan to its end: wait for what other runs make of it, and do the rest."""
         held = self._run(plan, part)
         while held:
             wait_for_any(self._graph.chain, held, self._record.id, self._tell)

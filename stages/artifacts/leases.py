@@ -64,7 +64,7 @@ class Holder:
         run: id of the run, or ``""`` where none has one.
         host, pid: machine and process, for people.
         place: what tells this machine, boot and process namespace from others.
-        born: when the process began, in seconds since 1970 by its machine's clock: process ids are used again.
+        born: when the process began, in seconds since 1970 on its machine: process ids are used again.
         token: unique per taking.
         expires: seconds since 1970.
         life: seconds from a renewal to the expiry.
