@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import resource
 import time
 import traceback
@@ -17,6 +16,7 @@ from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks
 from stages.artifacts import atomic, leases, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
+from stages.artifacts.place import Place, opened
 from stages.errors import SettingsError
 from stages.outcome import Done, Outcome, Skipped
 from stages.stage import Row, ShardWorker, ShardWriter
@@ -167,7 +167,7 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
     )
 
 
-def shard_digest(path: os.PathLike[str]) -> str:
+def shard_digest(path: Place) -> str:
     """SHA-256 (hex) of a file, read in blocks."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from pipelines.sharing import has_ended, lease_files, living_runs, of_artifact
 from stages.artifacts import atomic, leases, whole
 from stages.artifacts.layout import Artifact, FormatError
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, matches, size_below, version
 
 YOUNG_S = 60.0
 """A file younger than that may be one of a run that begins and has no record yet."""
@@ -45,33 +46,36 @@ class Leftover:
     Attributes:
         owner: name of the artifact, id of the run, or `TEXT`: where it lies.
         written: when it was last changed, in seconds since 1970.
-        inode: of the file that was listed: another one of that name is somebody's new work.
+        version: of the file that was listed: another one of that name is somebody's new work.
         artifact, shard: set where it belongs to a shard.
     """
 
-    path: Path
+    path: Place
     what: Literal["temporary", "shard", "attempts", "starts", "lease"]
     owner: str
     bytes: int
     written: float
-    inode: int
+    version: str
     artifact: Artifact | None = None
     shard: str = ""
 
     @classmethod
     def at(
-        cls, path: Path, what: Any, owner: str, artifact: Artifact | None = None, shard: str = ""
+        cls, path: Place, what: Any, owner: str, artifact: Artifact | None = None, shard: str = ""
     ) -> Leftover | None:
         """What lies at ``path``; None if it has gone meanwhile."""
         try:
-            stat = path.stat()
+            stat, mark = path.stat(), version(path)
         except FileNotFoundError:
             return None
-        size, written = _measured(path) if path.is_dir() else (stat.st_size, stat.st_mtime)
-        return cls(path, what, owner, size, max(written, stat.st_mtime), stat.st_ino, artifact, shard)
+        size, written = stat.st_size, stat.st_mtime
+        if isinstance(path, Path) and path.is_dir():
+            size, latest = _measured(path)
+            written = max(written, latest)
+        return cls(path, what, owner, size, written, mark, artifact, shard)
 
 
-def collect(store: Path, remove: bool, output: Output) -> int:
+def collect(store: Place, remove: bool, output: Output) -> int:
     """List (and with ``remove`` delete) what killed runs have left and no living one can need.
 
     Left alone is what a living run works on: temporary files younger than the oldest such run, and whatever
@@ -116,38 +120,41 @@ def _say_left(left: list[tuple[Leftover, str]], output: Output) -> None:
         output.say(f"left alone: {len(sizes)} files ({human_bytes(sum(sizes))}) in {owner}: {why}")
 
 
-def artifacts(store: Path) -> Iterator[Path]:
+def artifacts(store: Place) -> Iterator[Place]:
     """The folders of all artifacts in ``store``."""
-    for path in sorted(store.glob("*/*/stage.json")):
+    for path in matches(store, "*/*/stage.json"):
         yield path.parent
 
 
-def _leftovers(store: Path) -> Iterator[Leftover | None]:
-    for folder in [*_folders(store / "runs"), *_homes(store), store / TEXT]:
-        for path in _temporaries(folder):
-            yield Leftover.at(path, "temporary", folder.name)
+def _leftovers(store: Place) -> Iterator[Leftover | None]:
+    runs = _folders(store / "runs") if isinstance(store, Path) else []
+    for folder in [*runs, *_homes(store), store / TEXT]:
+        for temporary in _temporaries(folder):
+            yield Leftover.at(temporary, "temporary", folder.name)
         for path in [*lease_files(folder), folder / whole.LEASE]:
-            if leases.holder(path) is None or _is_of_ended(path, store):
+            if _is_over(path, store):
                 yield Leftover.at(path, "lease", folder.name)
     for root in artifacts(store):
         yield from _of_shards(root)
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: Place) -> list[Place]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
+        return sorted((path for path in folder.iterdir() if path.is_dir()), key=str)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _homes(store: Path) -> Iterator[Path]:
+def _homes(store: Place) -> Iterator[Place]:
     """Folders of artifacts, of those too that were killed before they had a ``stage.json``."""
     for kind in _folders(store):
         yield from (path for path in _folders(kind) if re.search("-[0-9a-f]{8}$", path.name))
 
 
-def _temporaries(folder: Path) -> Iterator[Path]:
+def _temporaries(folder: Place) -> Iterator[Path]:
     """Hidden files, and folders of half-made whole stages."""
+    if not isinstance(folder, Path):
+        return  # objects appear whole or not at all
     for base, folders, files in os.walk(folder):  # unlike a glob it bears that runs remove what it lists
         for name in sorted([*folders, *files]):
             if atomic.is_temp(Path(name)):
@@ -155,14 +162,13 @@ def _temporaries(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not atomic.is_temp(Path(name))]
 
 
-def _of_shards(root: Path) -> Iterator[Leftover | None]:
+def _of_shards(root: Place) -> Iterator[Leftover | None]:
     try:
         artifact = Artifact.at(root)
     except (FileNotFoundError, FormatError, KeyError):
         return
     listed = {
-        folder: sorted((root / folder).glob(f"{artifact.kind}-*"))
-        for folder in ("shards", "rejects", "attempts")
+        folder: matches(root / folder, f"{artifact.kind}-*") for folder in ("shards", "rejects", "attempts")
     }
     committed = set(artifact.committed())  # after the listing: what was committed meanwhile is no left-over
     for folder, suffix in (("shards", artifact.suffix), ("rejects", ".parquet")):
@@ -178,7 +184,7 @@ def _of_shards(root: Path) -> Iterator[Leftover | None]:
             yield Leftover.at(path, "attempts", root.name, artifact, shard)
 
 
-def _shard_of(path: Path, artifact: Artifact, suffix: str) -> str:
+def _shard_of(path: Place, artifact: Artifact, suffix: str) -> str:
     return path.name.removeprefix(f"{artifact.kind}-").removesuffix(suffix)
 
 
@@ -205,24 +211,24 @@ def _started(run: RunStatus) -> float:
     return datetime.datetime.fromisoformat(run.status["started"]).timestamp()
 
 
-def _take_away(leftover: Leftover, store: Path) -> str:
+def _take_away(leftover: Leftover, store: Place) -> str:
     """Remove ``leftover``, unless somebody has begun to need it: then who, in words."""
     with atomic.store_errors(leftover.path):
         if leftover.what == "lease":
-            if leases.holder(leftover.path) is None or _is_of_ended(leftover.path, store):
+            if _is_over(leftover.path, store):
                 leftover.path.unlink(missing_ok=True)
             return ""
         if leftover.artifact is not None:
             return _take_from_shard(leftover, leftover.artifact, store)
         with contextlib.suppress(FileNotFoundError):
-            if leftover.path.is_dir():
+            if isinstance(leftover.path, Path) and leftover.path.is_dir():
                 shutil.rmtree(leftover.path)
             else:
                 leftover.path.unlink()
     return ""
 
 
-def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Path) -> str:
+def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Place) -> str:
     """Remove a file whose name a run that begins now may use: its workers find the shard held, and the runs and
     the file are looked at once more."""
     lease = leases.take(artifact.lease(leftover.shard))
@@ -232,7 +238,7 @@ def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Path) -> str
         if why := _needed_now(leftover, store):
             return why
         try:
-            same = leftover.path.stat().st_ino == leftover.inode
+            same = version(leftover.path) == leftover.version
         except FileNotFoundError:
             return ""
         committed = artifact.manifest(leftover.shard).exists()
@@ -242,14 +248,14 @@ def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Path) -> str
     return ""
 
 
-def _needed_now(leftover: Leftover, store: Path) -> str:
+def _needed_now(leftover: Leftover, store: Place) -> str:
     users = of_artifact(living_runs(store), leftover.owner)
     return f"run {users[0].status['run']} works on it since now" if users else ""
 
 
-def _is_of_ended(path: Path, store: Path) -> bool:
-    found = leases.recorded(path)
-    return found is not None and has_ended(store, found.run)
+def _is_over(path: Place, store: Place) -> bool:
+    found = leases.holder(path)
+    return found is None or has_ended(store, found.run)
 
 
 def _measured(folder: Path) -> tuple[int, float]:
@@ -263,12 +269,12 @@ def _measured(folder: Path) -> tuple[int, float]:
     return size, latest
 
 
-def disk_use(store: Path, output: Output) -> int:
+def disk_use(store: Place, output: Output) -> int:
     """Print bytes, videos and frames of every artifact, and bytes of the features of vocabularies."""
     rows: list[list[str]] = []
     data: list[dict[str, Any]] = []
     for root in [*artifacts(store), *([store / TEXT] if (store / TEXT).is_dir() else [])]:
-        size, _ = _measured(root)
+        size = _measured(root)[0] if isinstance(root, Path) else size_below(root)
         entry: dict[str, Any] = {
             "artifact": TEXT if root.name == TEXT else f"{root.parent.name}/{root.name}",
             "bytes": size,

@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -19,13 +18,14 @@ from cluster.chain import Chain, Receipt, Task
 from pipelines.graph import Graph
 from pipelines.runs import RunStatus, runs_folder, status_of
 from stages.artifacts import leases
+from stages.artifacts.place import Place
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.1, 5.0
 """Pauses between two looks at what another run makes: they grow from the first to the longest."""
 TELL_AFTER_S, TELL_S = 2.0, 60.0
 """When the first line on what is waited for comes, and how far apart the lines are, in seconds."""
 
-_over: set[Path] = set()
+_over: set[str] = set()
 """Records of runs that have ended: they never change again."""
 
 
@@ -54,21 +54,21 @@ def works_on(graph: Graph) -> list[str]:
     return [bound.artifact.root.name for bound in graph.chain] + [item.folder.name for item in graph.whole]
 
 
-def living_runs(store: Path, besides: str = "") -> list[RunStatus]:
+def living_runs(store: Place, besides: str = "") -> list[RunStatus]:
     """Runs on the store that may be alive, but for the run ``besides``."""
     found = []
     try:
-        folders = sorted(runs_folder(store).iterdir())
+        folders: list[Place] = list(runs_folder(store).iterdir())
     except FileNotFoundError:
         return []
-    for path in (folder / "status.json" for folder in folders):
-        if path.parent.name == besides or path in _over:
+    for path in (folder / "status.json" for folder in sorted(folders, key=str)):
+        if path.parent.name == besides or str(path) in _over:
             continue
         run = status_of(path)
         if run is None:
             continue
         if run.status["state"] != "running":
-            _over.add(path)
+            _over.add(str(path))
         elif run.alive and not _gone(run):
             found.append(run)
     return found
@@ -136,15 +136,15 @@ def release_ended(graph: Graph) -> None:
                 path.unlink(missing_ok=True)
 
 
-def lease_files(root: Path) -> list[Path]:
+def lease_files(root: Place) -> list[Place]:
     """The leases of an artifact's shards: one listing."""
     try:
-        return sorted(path for path in (root / "leases").iterdir() if path.name.endswith(".json"))
+        return [path for path in (root / "leases").iterdir() if path.name.endswith(".json")]
     except FileNotFoundError:
         return []
 
 
-def has_ended(store: Path, run: str) -> bool:
+def has_ended(store: Place, run: str) -> bool:
     """Whether the record of ``run`` says that it has ended."""
     found = status_of(runs_folder(store) / run / "status.json") if run else None
     return found is not None and found.status["state"] != "running"

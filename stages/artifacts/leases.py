@@ -34,6 +34,7 @@ from typing import Self
 import psutil
 
 from stages.artifacts import atomic
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 
 LIFE_S = 60.0
@@ -111,7 +112,7 @@ class Holder:
 class Lease:
     """A lease that this process has; within ``with`` it is renewed, and afterwards it is gone."""
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Place, holder: Holder) -> None:
         self._path, self._holder = path, holder
         self._lost = False
         self._ended = threading.Event()
@@ -162,7 +163,7 @@ class Lease:
         return found is not None and found.token == self._holder.token
 
 
-def take(path: Path, run: str = "") -> Lease | Holder:
+def take(path: Place, run: str = "") -> Lease | Holder:
     """The lease at ``path`` for this process, or who has it.
 
     Args:
@@ -188,7 +189,7 @@ def take(path: Path, run: str = "") -> Lease | Holder:
     return Lease(path, mine)
 
 
-def holder(path: Path, run: str = "") -> Holder | None:
+def holder(path: Place, run: str = "") -> Holder | None:
     """Who else than ``run`` is at work under the lease at ``path``, as far as it says; None if nobody is."""
     try:
         found = _read(path)
@@ -197,7 +198,7 @@ def holder(path: Path, run: str = "") -> Holder | None:
     return None if found is None or _free(found, run) else found
 
 
-def recorded(path: Path) -> Holder | None:
+def recorded(path: Place) -> Holder | None:
     """What the lease at ``path`` says, whether or not it is over; None where it can't be read."""
     try:
         return _read(path)
@@ -206,7 +207,7 @@ def recorded(path: Path) -> Holder | None:
 
 
 @contextlib.contextmanager
-def exclusively(path: Path, tell: Callable[[Holder], None] | None = None) -> Iterator[None]:
+def exclusively(path: Place, tell: Callable[[Holder], None] | None = None) -> Iterator[None]:
     """Hold the lease at ``path``; waits while another process has it, be it of the same run.
 
     Args:
@@ -242,7 +243,7 @@ def _free(found: Holder, run: str) -> bool:
     return found.over or (run != "" and found.run == run)
 
 
-def _take_over(path: Path, found: Holder | None, mine: Holder) -> Lease | Holder:
+def _take_over(path: Place, found: Holder | None, mine: Holder) -> Lease | Holder:
     before = found.starts if found is not None else {}
     latest = {run: count for run, count in list(before.items())[-_MOST_STARTS:] if run != mine.run}
     mine = replace(mine, starts={**latest, mine.run: before.get(mine.run, 0) + 1})
@@ -262,7 +263,7 @@ def _new(run: str) -> Holder:
     return Holder(run, socket.gethostname(), _place(), pid, born, uuid.uuid4().hex, expires, life, {run: 1})
 
 
-def _read(path: Path) -> Holder | None:
+def _read(path: Place) -> Holder | None:
     """The content of the lease at ``path``; None where it makes no sense.
 
     Raises:
