@@ -229,8 +229,8 @@ def _take_away(leftover: Leftover, store: Place) -> str:
 
 
 def _take_from_shard(leftover: Leftover, artifact: Artifact, store: Place) -> str:
-    """Remove a file whose name a run that begins now may use: its workers find the shard held, and the runs and
-    the file are looked at once more."""
+    """Remove a file whose name a run that begins now may use: its workers find the shard held meanwhile, and
+    runs and file are looked at once more."""
     lease = leases.take(artifact.lease(leftover.shard))
     if isinstance(lease, leases.Holder):
         return f"{lease} is at work on it"

@@ -1,4 +1,4 @@
-"""``--gc`` removes what killed runs left, and only that; beside a living run, what that surely does not need."""
+"""``--gc`` removes what killed runs left and only that, beside living runs too."""
 
 from __future__ import annotations
 

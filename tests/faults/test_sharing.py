@@ -99,7 +99,9 @@ def test_the_other_run_takes_over_from_a_killed_one(make: Make, alone: Path, tmp
     """At once what was made on this machine; what was made on another one, when its lease has expired."""
     store = tmp_path / "store"
     with started(*make(store, "--workers", 2), TUBEFLOW_LEASE_S="20") as one:
-        wait_until(lambda: len(leases(store)) > 1 and manifests(store, "features") or one.ended, "two leases")
+        wait_until(
+            lambda: (len(leases(store)) > 1 and manifests(store, "features")) or one.ended, "two leases"
+        )
         with one.paused(), started(*make(store)) as other:
             wait_until(lambda: len(list(store.glob("runs/*/status.json"))) == 2, "record of the second")
             path = leases(store)[0]
