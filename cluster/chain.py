@@ -93,6 +93,9 @@ class Receipt:
         frames, bytes: stored frames, and the size of the shard file in bytes.
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
         cpu: CPU seconds spent by the worker and its decoder child, of the same shard.
+        setup: of `seconds`, those that a worker spent on its first shard before the first item.
+        items: what the shard was made from: listed files for a first stage, videos for others.
+        hardware: name of the GPU that the worker uses, else of the processor.
         again: the shard was committed before, and has been made anew.
         held: who else is making the shard, so that nothing was done; or ``""``.
         next: tasks of the next stage that this shard makes possible.
@@ -108,6 +111,9 @@ class Receipt:
     bytes: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
+    setup: float = 0.0
+    items: int = 0
+    hardware: str = ""
     again: bool = False
     held: str = ""
     next: list[Task] = field(default_factory=list)

@@ -9,10 +9,12 @@ import resource
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 import psutil
 
 from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
+from cluster.resources import worked_on
 from stages.artifacts import atomic, leases, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
@@ -35,6 +37,7 @@ class ShardExecutor:
         self._bound = chain[level]
         self._run_id = run_id
         self._worker: ShardWorker | None = None
+        self._setup = 0.0
 
     def __call__(self, task: Task) -> Receipt:
         """Make, commit and report one shard. Faults that must stop the run are reported, not raised."""
@@ -60,6 +63,7 @@ class ShardExecutor:
             self._worker = None
 
     def _run(self, task: Task) -> Receipt:
+        self._setup = 0.0
         if (footer := self._committed(task)) is not None:
             return self._receipt(task, footer)
         lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
@@ -92,7 +96,8 @@ class ShardExecutor:
         self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
     ) -> Receipt:
         follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
-        return _receipt(task, footer, spent, [*follow, *task.then])
+        receipt = _receipt(task, footer, spent, [*follow, *task.then])
+        return replace(receipt, setup=self._setup, hardware=worked_on())
 
     def _make(self, task: Task) -> manifest.Footer:
         artifact = self._bound.artifact
@@ -117,7 +122,9 @@ class ShardExecutor:
         if not work:
             return []
         if self._worker is None:
+            began = time.monotonic()
             self._worker = self._bound.stage.open(self._bound.context)
+            self._setup = time.monotonic() - began
         outcomes = []
         for outcome in self._worker.process(work, writer, attempts):
             if isinstance(outcome, Done):
@@ -162,6 +169,7 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
         bytes=footer.bytes,
         seconds=spent[0],
         cpu=max(spent[1], 0.0),
+        items=len(status) if task.items is None else len(task.items),
         again=task.replace,
         next=follow,
     )

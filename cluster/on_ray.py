@@ -7,6 +7,8 @@ another; since a shard is committed atomically and is the same bytes whoever mak
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -14,13 +16,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluster.chain import Chain, Receipt, Task
+from cluster.chain import BoundStage, Chain, Receipt, Task
 from cluster.execute import ShardExecutor
-from cluster.ray_checks import check_capacity, check_nodes, default_workers
+from cluster.placement import Arrangement, Asked, arrange, arrange_training
+from cluster.ray_checks import check_nodes, present_nodes
+from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
 from stages.artifacts.place import Place
-from stages.stage import FitStage, WorkContext
+from stages.stage import FitStage, Limits, WorkContext
 
 # isort: split
 from ray.data import ActorPoolStrategy, DataContext
@@ -33,60 +37,107 @@ class RayRunner:
     """Runs a chain on the cluster at ``address``, or on a local Ray that it starts and stops.
 
     Args:
-        workers: shard owners of the last stage; 0 means one per CPU (or per GPU share) of the cluster.
-        gpus: GPUs per shard owner, possibly a fraction.
+        workers: shard owners of each stage; 0 means as many as there is room for.
+        gpus: GPUs per worker, possibly a fraction; its owners of stages with models share them.
         address: a cluster's address, ``auto``, or None for the surrounding job's or else a local Ray.
         fit_workers: processes that train one model together.
+        decoders: decode actors on other nodes, 0 for as many as `placement.decoder_pool` finds good; None:
+            videos are decoded beside the models.
     """
 
     name = "ray"
 
     def __init__(
-        self, workers: int = 0, gpus: float = 0.0, address: str | None = None, fit_workers: int = 1
+        self,
+        workers: int = 0,
+        gpus: float = 0.0,
+        address: str | None = None,
+        fit_workers: int = 1,
+        decoders: int | None = None,
     ) -> None:
-        self._workers = workers
+        self._asked = Asked(workers, gpus, decoders)
         self._fit_workers = fit_workers
-        self._gpus = gpus
         self._address = address or os.environ.get("RAY_ADDRESS")
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
-        with connected(self._address, self._workers):
+        with connected(self._address, self._cpus()):
             check_nodes(chain)
-            yield from self._stream(chain, tasks, run_id)
+            first = min(task.level for task in tasks)
+            places = arrange(present_nodes(), [bound.stage for bound in chain[first:]], self._asked)
+            with _decoding(places, chain[0].context.limits) as decoding:
+                chain = tuple(_fed(bound, decoding) for bound in chain)
+                yield from _stream(chain, tasks, run_id, places)
 
     def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
-        with connected(self._address, self._workers):
-            fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0)
+        asked = self._asked if stage.decodes else dataclasses.replace(self._asked, decoders=None)
+        with connected(self._address, self._cpus()):
+            places = arrange_training(present_nodes(), self._fit_workers, asked)
+            with _decoding(places, context.limits) as decoding:
+                if decoding is not None:  # a training has its own clients, of one stream each
+                    one = dataclasses.replace(decoding, streams=1)
+                    context = dataclasses.replace(context, decoding=one, decoders=places.streams)
+                fit_on_ray(stage, inputs, folder, context, self._fit_workers, asked.gpus > 0)
 
-    def _stream(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
-        workers = self._workers or default_workers(self._gpus)
-        _set_context(workers)
-        check_capacity(workers, self._gpus)
-        rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-        first = min(task.level for task in tasks)
-        for level in range(first, len(chain)):
-            last = level + 1 == len(chain)
-            dataset = dataset.map_batches(
-                _owner_class(chain[level].stage.kind),
-                fn_constructor_args=(chain, level, run_id),
-                batch_size=1,
-                batch_format="numpy",
-                compute=ActorPoolStrategy(
-                    size=min(workers, len(tasks)) if level == first else workers,
-                    max_tasks_in_flight_per_actor=1,
-                ),
-                # Light stages before the last ask for no CPU: they wait for disks, and a pool that
-                # can't be placed would stall the graph without a word.
-                num_cpus=(1 if not self._gpus else 0) if last else 0,
-                num_gpus=self._gpus if last and self._gpus else None,
-            )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-            for packed in batch["receipts"]:
-                for fields in json.loads(packed):
-                    yield Receipt(**fields)
+    def _cpus(self) -> int:
+        """CPUs that a Ray of our own must have."""
+        asked = self._asked
+        return asked.workers + (0 if asked.decoders is None else asked.decoders or asked.workers)
+
+
+@contextlib.contextmanager
+def _decoding(places: Arrangement, limits: Limits) -> Iterator[RemoteDecoding | None]:
+    """Inside, the decode actors of ``places`` are there, if it has any."""
+    if places.decoders is None:
+        yield None
+    else:
+        with decode_actors(places.decoders, places.decoder_nodes, limits) as actors:
+            yield RemoteDecoding(actors, places.streams)
+
+
+def _fed(bound: BoundStage, decoding: RemoteDecoding | None) -> BoundStage:
+    """``bound`` with its decoders elsewhere, if it decodes."""
+    if not bound.stage.decodes:
+        return bound
+    return dataclasses.replace(bound, context=dataclasses.replace(bound.context, decoding=decoding))
+
+
+def _stream(chain: Chain, tasks: Sequence[Task], run_id: str, places: Arrangement) -> Iterator[Receipt]:
+    workers = places.workers
+    _set_context(workers)
+    rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    first = min(task.level for task in tasks)
+    for level in range(first, len(chain)):
+        dataset = dataset.map_batches(
+            _owner_class(chain[level].stage.kind),
+            fn_constructor_args=(chain, level, run_id),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ActorPoolStrategy(
+                size=min(workers, len(tasks)) if level == first else workers,
+                max_tasks_in_flight_per_actor=1,
+            ),
+            **_remote_options(places, level - first),
+        )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
+        for packed in batch["receipts"]:
+            for fields in json.loads(packed):
+                yield Receipt(**fields)
+
+
+def _remote_options(places: Arrangement, position: int) -> dict[str, Any]:
+    """What Ray is told about the owners of the stage at ``position`` of those that run.
+
+    Light ones ask for nothing, since a pool that can't be placed would stall the graph without a word; Ray
+    would then put them anywhere, so they are kept off the nodes that are not for them.
+    """
+    needs = places.needs[position]
+    options: dict[str, Any] = {"num_cpus": needs.get("CPU", 0), "num_gpus": needs.get("GPU")}
+    if not needs and places.unfit:
+        options["label_selector"] = {"ray.io/node-id": f"!in({','.join(places.unfit)})"}
+    return options
 
 
 class NotTooFarAhead(pressure.BackpressurePolicy):

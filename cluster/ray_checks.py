@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import os
-
 from cluster.chain import Chain
+from cluster.placement import Node
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
+from stages.artifacts.place import StoreError, place
 
 
-def default_workers(gpus: float) -> int:
-    """One per CPU of the cluster, or one per share of ``gpus`` GPUs."""
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 1)))
+def present_nodes() -> list[Node]:
+    """The living nodes with what they have and what nobody holds, sorted by name."""
+    from ray._private.state import available_resources_per_node
 
-
-def check_capacity(workers: int, gpus: float, setting: str = "--workers") -> None:
-    """Refuse pools that Ray could never place, which it would wait for without a word."""
-    resources = ray.cluster_resources()
-    what, need, have = (
-        ("GPU", workers * gpus, resources.get("GPU", 0.0))
-        if gpus
-        else ("CPU", workers, resources.get("CPU", 0.0))
-    )
-    if need > have:
-        raise ResourcesError(
-            f"{workers} workers need {need:g} {what}s, the cluster has {have:g}: lower {setting}"
+    free = available_resources_per_node()
+    nodes = [
+        Node(
+            node["NodeID"],
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+            node["Resources"],
+            free.get(node["NodeID"], {}),
         )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: (node.name, node.id))
 
 
 @ray.remote(num_cpus=0)
-def _sees(paths: list[str]) -> list[str]:
-    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+def _misses(paths: list[str]) -> list[str]:
+    found = []
+    for path in paths:
+        try:
+            if not place(path).exists():
+                found.append(path)
+        except StoreError as error:
+            found.append(f"{path} ({error})")
+    return found
 
 
 def check_nodes(chain: Chain) -> None:
@@ -41,9 +46,9 @@ def check_nodes(chain: Chain) -> None:
 
     alive = [node for node in ray.nodes() if node["Alive"]]
     answers = [
-        _sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            paths
-        )
+        _misses.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(paths)
         for node in alive
     ]
     for node, missing in zip(alive, ray.get(answers), strict=True):

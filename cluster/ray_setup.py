@@ -32,11 +32,11 @@ _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray 
 
 
 @contextlib.contextmanager
-def connected(address: str | None, workers: int) -> Iterator[None]:
+def connected(address: str | None, cpus: int) -> Iterator[None]:
     """Inside, Ray is there; a Ray that was joined or started for it is left or stopped afterwards."""
     started = not ray.is_initialized()
     if started:
-        connect(address, workers)
+        connect(address, cpus)
     try:
         yield
     finally:
@@ -44,8 +44,8 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def connect(address: str | None, workers: int) -> None:
-    """Join a cluster, or start a local Ray with as many CPUs as the machine (or the workers) have."""
+def connect(address: str | None, cpus: int) -> None:
+    """Join a cluster, or start a local Ray with as many CPUs as the machine has, and at least ``cpus``."""
     search = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
     if address:
@@ -55,7 +55,7 @@ def connect(address: str | None, workers: int) -> None:
         return
     with _held_stderr():
         ray.init(
-            num_cpus=max(os.cpu_count() or 1, workers),
+            num_cpus=max(os.cpu_count() or 1, cpus),
             include_dashboard=False,
             log_to_driver=False,
             object_store_memory=_OBJECT_STORE_BYTES,

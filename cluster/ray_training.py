@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluster.ray_checks import check_capacity
 from cluster.ray_setup import ray  # noqa: F401 - sets what Ray Train reads when it is imported
 from cluster.training import KNOWN, Problem, Seldom
 from stages.artifacts import scratch
@@ -35,7 +34,6 @@ def fit_on_ray(
 
     Raises:
         SettingsError, StoreError, FormatError, DamagedError: as the stage raised it in a worker.
-        ResourcesError: there are not enough CPUs or GPUs for the workers.
         TrainingFailedError: Ray Train's, when the training failed in another way.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -43,7 +41,6 @@ def fit_on_ray(
 
     record = folder / ".train"
     with _quiet_training():
-        check_capacity(workers, float(gpu), "run.train_workers")
         trainer = TorchTrainer(
             functools.partial(_train, stage, inputs, folder, context),
             train_loop_config={},

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 
+from stages.artifacts.layout import processor
 from stages.artifacts.place import Place
+
+GPU = "GPU "
+"""What the name of hardware begins with where it is a GPU."""
 
 
 class ResourcesError(RuntimeError):
@@ -30,3 +36,20 @@ def free_bytes(folder: Place) -> int | None:
 def has_gpu() -> bool:
     """Whether the NVIDIA driver runs on this machine."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
+
+
+def gpu_models() -> list[str]:
+    """Names of this machine's NVIDIA GPUs as the driver tells them, e.g. ``NVIDIA H200``; one per GPU."""
+    found = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        if match := re.search(r"^Model:\s*(.+?)\s*$", path.read_text(), re.MULTILINE):
+            found.append(match[1])
+    return found
+
+
+def worked_on() -> str:
+    """What this process computes on: `GPU` and its name where torch has started one, else the processor."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return f"{GPU}{torch.cuda.get_device_name()}"
+    return processor()

@@ -49,6 +49,9 @@ class DecodeConfig(DecodeSpec):
     size: tuple[int, int] | int | Literal["auto", "native"] = option(
         "auto", "frame size: [height, width], short side, native, or auto for the backbone's own"
     )
+    placement: Literal["fused", "remote"] = option(
+        "fused", "fused: next to the model; remote: on CPU-only nodes of a Ray cluster (in no fingerprint)"
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,12 @@ class RunConfig:
     train_workers: int = option(1, "processes (or GPUs) that train one model together")
     decoders: int = option(1, "decoder processes that feed one process of a pre-training")
     checkpoint_s: float = option(60.0, "seconds between two checkpoints of a training")
-    gpus: float = option(0.0, "GPUs per worker on Ray, possibly a fraction")
+    gpus: float = option(
+        0.0, "GPUs per worker on Ray, possibly a fraction; its stages with models share them"
+    )
+    decode_workers: int = option(
+        0, "decoders of decode.placement=remote; 0: one per CPU of the nodes without GPUs, or that decode"
+    )
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
     attempts: int = option(2, "decoders that may fail on one video before it is rejected")

@@ -38,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     add("--config", action="append", default=[], metavar="FILE", help="a YAML file of settings; repeatable")
     what = result.add_argument_group("instead of running")
     add = what.add_argument
-    add("--plan", action="store_true", help="what is cached, what must run and why; starts nothing")
+    add(
+        "--plan",
+        action="store_true",
+        help="what is cached, what must run and why, and how long; starts nothing",
+    )
     add("--status", action="store_true", help="the latest run on the store: alive, how far, how it ended")
     add("--verify", action="store_true", help="check every committed shard byte by byte; exit 4 on damage")
     add("--repair", action="store_true", help="with --verify: compute the damaged shards again")
@@ -53,7 +57,11 @@ def parser() -> argparse.ArgumentParser:
     add("--max-failed", default="5%", metavar="P", help="rejects tolerated, a count or a percentage (5%%)")
     add("--runner", choices=("ray", "local"), default="ray", help="where shards are made (default: ray)")
     add("--workers", type=_positive, metavar="N", help="workers (default: one per CPU; local: 1)")
-    add("--address", metavar="ADDR", help="Ray cluster to join (default: the job's, else a local Ray)")
+    add(
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster to join or plan for (default: the job's, else a local Ray)",
+    )
     add("--json", action="store_true", help="one JSON object on standard output")
     add("--debug", action="store_true", help="show tracebacks")
     return result
@@ -79,6 +87,11 @@ def check(args: argparse.Namespace) -> None:
         raise SettingsError("--yes goes with --gc")
     if args.address and args.runner == "local":
         raise SettingsError("--address goes with --runner ray")
+    if action != "plan" and (args.address or "").startswith(("http://", "https://")):
+        raise SettingsError(
+            f"--address {args.address} is a dashboard, which only --plan asks; a run joins the cluster: give "
+            "auto or HOST:PORT on one of its nodes, or `ray job submit --address` that dashboard"
+        )
     if (action or args.set or args.config) and not args.recipe:
         raise SettingsError("name a recipe first, e.g. features; run without arguments for the list")
     if args.runs and args.recipe != COMPARE:

@@ -5,32 +5,56 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from cluster.resources import cpus
+from cluster.dashboard import ask
+from cluster.resources import ResourcesError, cpus
 from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
 from pipelines.dropping import used_elsewhere
+from pipelines.estimating import estimate
 from pipelines.graph import Graph, build, inside_ray_job, store_folder
 from pipelines.notes import naming_warning, plan_notes
 from pipelines.output import Output, human_bytes
 from pipelines.planning import Options, Plan, make_plan
+from pipelines.rates import identities
 from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord, all_runs
 from pipelines.sharing import works_on
+from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.artifacts.place import Place
+from stages.errors import SettingsError
 from stages.labeling.accuracy import read_accuracy
+from stages.stage import Stage
 
 
 def plan_command(config: Config, args: argparse.Namespace, output: Output) -> int:
     """``--plan``: print the plan; exit 5 where it can't be scheduled."""
+    refuse_remote(args, config)
     graph = build(config, args.limit)
     plan = make_plan(graph, Options(args.limit, args.retry_failed))
-    output.plan(plan, plan_notes(plan, args))
-    refuse_unschedulable(plan, _here(args))
+    cluster = ask(args.address) if args.address else None
+    site, refusal = site_of(plan, args.runner, args.workers, cluster)
+    found = estimate(plan, site)
+    refusal = _refusal(plan, args) or refusal
+    output.plan(plan, plan_notes(plan, args.runner, found, cluster), found, whole=refusal is None)
+    if refusal is not None:
+        raise refusal
     return 0
+
+
+def _refusal(plan: Plan, args: argparse.Namespace) -> ResourcesError | None:
+    """Why a run would be refused wherever it is; None if it would not."""
+    try:
+        refuse_unschedulable(plan, _here(args))
+    except ResourcesError as error:
+        return error
+    return None
 
 
 def _here(args: argparse.Namespace) -> bool:
@@ -49,6 +73,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     record = RunRecord(graph.store, config, works_on(graph), keeps)
     state, code = "failed", 1
     try:
+        record.note(identities=identities(_folders(graph)))
         output.say(f"run {record.id} on {graph.store}")
         if warning := naming_warning(config):
             output.error(warning)
@@ -56,8 +81,9 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
             plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
         _prepare(plan, output)
         Work(graph, options, runner, output, record).do(plan)
-        facts = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
+        facts: dict[str, Any] = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
         totals = finish(graph, runner, complete=args.limit is None, facts=facts)
+        record.note(wholes=_spent_on_wholes(graph, facts["stages"], totals))
         code = _verdict(totals, args, output)
         state = "finished"
         _report(graph, totals, record, code, output)
@@ -67,6 +93,25 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         raise
     finally:
         record.close(state, code)
+
+
+def _folders(graph: Graph) -> list[tuple[Stage, Place]]:
+    """Every stage of the recipe and the folder it fills."""
+    return [(bound.stage, bound.artifact.root) for bound in graph.chain] + [
+        (bound.stage, bound.folder) for bound in graph.whole
+    ]
+
+
+def _spent_on_wholes(
+    graph: Graph, did: Mapping[str, Any], totals: Mapping[str, Totals]
+) -> dict[str, dict[str, float]]:
+    """Seconds that this run spent on fit and reduce stages, and the videos that were there, by kind."""
+    videos = [0, *(totals[bound.stage.kind].done for bound in graph.chain)]
+    return {
+        bound.stage.kind: {"seconds": did[bound.stage.kind]["seconds"], "videos": videos[bound.after]}
+        for bound in graph.whole
+        if bound.stage.kind in did
+    }
 
 
 def _prepare(plan: Plan, output: Output) -> None:
@@ -121,6 +166,7 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
 
 def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     """The runner that ``--runner``, ``--workers`` and ``--address`` ask for."""
+    refuse_remote(args, config)
     if args.runner == "local":
         from cluster.local import LocalRunner
 
@@ -128,7 +174,21 @@ def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     from cluster.on_ray import RayRunner
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
-    return RayRunner(workers, config.run.gpus, args.address, fit_workers=config.run.train_workers)
+    decoders = config.run.decode_workers if config.decode.placement == "remote" else None
+    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, decoders)
+
+
+def refuse_remote(args: argparse.Namespace, config: Config) -> None:
+    """Refuse decoding on other nodes where there are none: silence would hide that it was not done.
+
+    Raises:
+        SettingsError: naming both ways out.
+    """
+    if args.runner == "local" and config.decode.placement == "remote":
+        raise SettingsError(
+            "decode.placement=remote: the local runner has no other nodes to decode on; leave it out, or use "
+            "--runner ray"
+        )
 
 
 def status_command(config: Config, args: argparse.Namespace, output: Output) -> int:

@@ -181,7 +181,7 @@ def _rows(measured: Sequence[Measured], protocols: Sequence[str]) -> list[Compar
 
 
 def _what(m: Measured, candidate: str) -> tuple[str, dict[str, Any]]:
-    """What a candidate is called, and what its figures depend on, but for the training's seed."""
+    """What a candidate is called, and what its figures depend on but for the training's seed."""
     own = candidate in MASKS
     if not m.settings:
         return (f"method · {candidate}" if own else candidate), {"metrics": m.metrics.name}
@@ -191,7 +191,8 @@ def _what(m: Measured, candidate: str) -> tuple[str, dict[str, Any]]:
         sections.append("label")
     settings = flatten({name: m.settings.get(name, {}) for name in sections})
     settings["metrics.id_gap_bug"] = m.settings["metrics"]["id_gap_bug"]
-    settings.pop("train.seed", None)
+    for key in ("train.seed", "decode.placement"):
+        settings.pop(key, None)
     return (f"{method} · {candidate}" if own else candidate), settings
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.compose import Recipe
+from pipelines.estimating import Estimate
 from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
@@ -29,6 +30,17 @@ def human_bytes(count: int | None) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def human_seconds(seconds: float | None) -> str:
+    """A time in the unit that fits; ``?`` where unknown."""
+    if seconds is None:
+        return "?"
+    for unit, size, most in (("s", 1, 120), ("min", 60, 120), ("hours", 3600, 72)):
+        if seconds < size * most:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if 0 < value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
 
 
 _PIPE_WIDTH = 240
@@ -77,8 +89,12 @@ class Output:
         self.say(f"{'compare':<{width}}  One table and one page of several runs: compare RUN RUN ...")
         self.data({"recipes": {recipe.name: recipe.help for recipe in recipes}})
 
-    def plan(self, plan: Plan, notes: Sequence[str]) -> None:
-        """The plan, one row per stage, then what is known about disk and sampling."""
+    def plan(self, plan: Plan, notes: Sequence[str], found: Estimate, whole: bool = True) -> None:
+        """The plan, one row per stage, then what is known about disk, sampling and time.
+
+        Args:
+            whole: the JSON object too; False where an error will be it.
+        """
         rows = [
             [
                 stage.kind,
@@ -86,17 +102,20 @@ class Output:
                 "?" if stage.todo is None else f"{stage.todo:,}",
                 f"{stage.rejected:,}",
                 f"{stage.skipped:,}",
-                human_bytes(stage.bytes),
+                human_bytes(None if one.bytes is None else int(one.bytes)),
+                human_seconds(one.seconds),
                 "; ".join(stage.reasons) or "nothing to do",
             ]
-            for stage in plan.stages
+            for stage, one in zip(plan.stages, found.stages, strict=True)
         ]
-        self.table(["stage", "cached", "todo", "rejected", "skipped", "to write", "why"], rows)
+        titles = ["stage", "cached", "todo", "rejected", "skipped", "to write", "worker time", "why"]
+        self.table(titles, rows)
         for stage in plan.stages:
             self.say(f"{stage.kind}: {stage.folder}")
         for note in notes:
             self.say(note)
-        self.data(plan_data(plan, notes))
+        if whole:
+            self.data(plan_data(plan, notes, found))
 
     def totals(self, totals: dict[str, Totals], folders: dict[str, str]) -> None:
         """What a run leaves behind."""
@@ -147,9 +166,19 @@ _LEFT = {
 }
 
 
-def plan_data(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
+_ESTIMATED = ("items", "frames", "bytes", "shards", "seconds", "cpu", "setup", "gpu_seconds", "source")
+
+
+def plan_data(plan: Plan, notes: Sequence[str], found: Estimate) -> dict[str, Any]:
     """The plan as JSON-able data."""
-    stages = [{**vars(stage), "folder": str(stage.folder)} for stage in plan.stages]
+    stages = [
+        {
+            **{name: value for name, value in vars(stage).items() if name != "known"},
+            "folder": str(stage.folder),
+            "estimate": {name: getattr(one, name) for name in _ESTIMATED},
+        }
+        for stage, one in zip(plan.stages, found.stages, strict=True)
+    ]
     return {
         "recipe": plan.graph.config.recipe,
         "store": str(plan.graph.store),
@@ -159,5 +188,15 @@ def plan_data(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
         "stages": stages,
         "needed_bytes": plan.needed,
         "free_bytes": plan.free,
+        "estimate": {
+            "seconds": found.wall_seconds,
+            "from_seconds": found.low,
+            "to_seconds": found.high,
+            "worker_seconds": found.worker_seconds,
+            "gpu_seconds": found.gpu_seconds,
+            "bytes": found.bytes,
+            "unknown": found.unknown,
+            "workers": found.site.workers,
+        },
         "notes": list(notes),
     }

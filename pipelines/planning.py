@@ -39,6 +39,7 @@ class StagePlan:
         todo: videos (files, for a catalog) to do; None while it depends on a stage that has to run first.
         frames, bytes: estimates of what will be written; None where unknown.
         reasons: why something has to be done, in words.
+        known: videos and frames that are to do whatever the stage before will add, where ``todo`` is None.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class StagePlan:
     frames: int | None = 0
     bytes: int | None = 0
     reasons: list[str] = field(default_factory=list)
+    known: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -230,6 +232,7 @@ def _plan_below(
         plan.bytes = None
         plan.reasons.append("size known after the first shard")
     if above.todo != 0:
+        plan.known = (plan.todo or 0, plan.frames or 0)
         plan.todo = plan.frames = plan.bytes = None
         plan.reasons.append(f"after the {above.kind}")
     return plan, tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from cluster.chain import Receipt
+from pipelines.rates import measure
 
 LINE_S = 10.0
 """Seconds between two status lines."""
@@ -36,6 +37,8 @@ class StageProgress:
     """Spent by all workers together."""
     cpu: float = 0.0
     """CPU seconds of all workers and their decoders together."""
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Sums over the shards that were really made, for later estimates, by the hardware that made them."""
 
     @property
     def finished(self) -> int:
@@ -110,6 +113,7 @@ class Reporter:
         stage.made += receipt.seconds > 0
         stage.seconds += receipt.seconds
         stage.cpu += receipt.cpu
+        measure(stage.measured, receipt)
         if not receipt.again and receipt.level + 1 < len(self._stages):
             self._announce(self._stages[receipt.level + 1], receipt)
         self._on_change({s.kind: vars(s) for s in self._stages})

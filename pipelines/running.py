@@ -224,6 +224,7 @@ def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:
     if item.stage.kind != "model":
         return {}
     settings = to_dict(graph.config)
+    settings["decode"].pop("placement")  # where videos were decoded is no part of how they were seen
     sections = (*SECTIONS, settings["method"]["name"])
     features = next(b.stage for b in reversed(graph.chain[: item.after]))
     return {"settings": {key: settings[key] for key in sections}, "features": features.identity()}

@@ -75,6 +75,11 @@ class RunRecord:
         with self._lock:
             self._status["stages"] = stages
 
+    def note(self, **facts: Any) -> None:
+        """Set entries of ``status.json``; the next heartbeat carries them."""
+        with self._lock:
+            self._status |= facts
+
     @contextlib.contextmanager
     def timed(self, kind: str) -> Iterator[None]:
         """Count the seconds within as spent on the stage ``kind``."""
@@ -147,6 +152,14 @@ def status_of(path: Place) -> RunStatus | None:
         return RunStatus(path.parent, json.loads(path.read_text()))
     except (OSError, ValueError):
         return None
+
+
+def latest_runs(store: Place, count: int) -> list[RunStatus]:
+    """The ``count`` latest recorded runs, newest first; records that can't be read are left out."""
+    folder = runs_folder(store)
+    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.exists() else []
+    found = (status_of(folder / name / "status.json") for name in names[:count])
+    return [run for run in found if run is not None]
 
 
 def all_runs(store: Place) -> list[RunStatus]:

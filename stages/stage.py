@@ -13,12 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
 from stages.artifacts.place import Place
 from stages.outcome import Outcome
+
+if TYPE_CHECKING:
+    from stages.decode.placing import VideoDecoder
 
 Row = dict[str, Any]
 """One item of a shard: a listed file for the first stage, a row of the stage before it otherwise."""
@@ -57,6 +60,8 @@ class Stage(ABC):
     """Folder of the artifact under the store, e.g. ``features``."""
     version: ClassVar[int] = 1
     """Raised whenever the code starts to compute something else from the same fields."""
+    decodes: ClassVar[bool] = False
+    """Whether its workers take their decoder from `stages.decode.placing.open_decoder`."""
 
     @property
     @abstractmethod
@@ -148,6 +153,8 @@ class WorkContext:
     """Folder for the checkpoints of a training, which outlives a killed run."""
     checkpoint_s: float = 60.0
     """Seconds between two checkpoints."""
+    decoding: Callable[[Limits], VideoDecoder] | None = None
+    """Makes a worker's decoder where videos are decoded on other machines; None: in a child process."""
     report: Callable[[Mapping[str, float]], None] | None = None
     """Called with a training's figures by name whenever there are new ones."""
 
@@ -211,6 +218,9 @@ class MapStage(Stage):
     """File name ending of the shards: ``.tar`` or ``.parquet``."""
     hands_on: ClassVar[Literal["rows", "outcomes"]] = "outcomes"
     """What the items of the next stage are: the rows of this one's table (one per video), or its outcomes."""
+
+    accelerated: ClassVar[bool] = False
+    """Whether its workers run a model, and so are the ones that hold a GPU, or else a CPU, on a cluster."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     """Kinds of the fit stages before it whose results it uses, where the recipe has them; their fingerprints

@@ -175,10 +175,11 @@ def environment() -> dict[str, Any]:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             continue
-    return {"libraries": versions, "machine": platform.machine(), "processor": _processor()}
+    return {"libraries": versions, "machine": platform.machine(), "processor": processor()}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of this machine's processor, as the kernel names it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from stages.catalog.content import refuse_changed
 from stages.catalog.ids import path_of
-from stages.decode.client import DecodedVideo, DecoderClient
+from stages.decode.client import DecodedVideo
+from stages.decode.placing import VideoDecoder
 from stages.decode.spec import DecodeRequest, DecodeSpec, Geometry
 from stages.outcome import MediaError
 from stages.stage import Attempts, Row
 
 
 def decode_rows(
-    client: DecoderClient,
+    client: VideoDecoder,
     root: str,
     rows: Sequence[Row],
     spec: DecodeSpec,

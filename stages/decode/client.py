@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,37 @@ from stages.outcome import MediaError
 from stages.stage import Attempts, Limits
 
 READ_AHEAD = 3
-"""Messages (chunks, mostly) that wait for the consumer."""
+"""Messages that wait for the consumer of a child on the same machine."""
 
 Deliver = Callable[[tuple[Any, ...]], None]
+
+
+class Answering(Protocol):
+    """What `DecoderClient` needs of a decoder process, which may be on another machine; see `Child`."""
+
+    videos: int
+    stop: threading.Event | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can't be used any more."""
+
+    def request(self, *order: Any) -> None:
+        """Give it an order."""
+
+    def answer(self) -> tuple[Any, NDArray[np.uint8]]:
+        """Its next message.
+
+        Raises:
+            ChildFailedError: the video is too much for it.
+            AbandonedError: ``stop`` is set.
+        """
+
+    def watch(self) -> None:
+        """Called now and then while nobody asks for its answer."""
+
+    def close(self) -> None:
+        """End it. May be called again."""
 
 
 class DecodedVideo:
@@ -74,11 +102,18 @@ class DecoderClient:
     """Decodes in a child process that is replaced when it crashes, hangs or grows, or has done its share.
 
     One call of `decode` or `probe` is active at a time.
+
+    Args:
+        limits: of a child.
+        start: starts a child; default: as a process on this machine.
+        read_ahead: messages (chunks, mostly) that wait for the consumer.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._child: Child | None = None
+    def __init__(
+        self, limits: Limits, start: Callable[[Limits], Answering] = Child, read_ahead: int = READ_AHEAD
+    ) -> None:
+        self._limits, self._start, self._read_ahead = limits, start, read_ahead
+        self._child: Answering | None = None
         self._busy: threading.Event | None = None
         self._reader: Future[None] | None = None
 
@@ -113,7 +148,7 @@ class DecoderClient:
     def _videos(
         self, requests: list[DecodeRequest], attempts: Attempts
     ) -> Generator[DecodedVideo, None, None]:
-        events: queue.Queue[tuple[Any, ...]] = queue.Queue(READ_AHEAD)
+        events: queue.Queue[tuple[Any, ...]] = queue.Queue(self._read_ahead)
         stop = threading.Event()
 
         def deliver(event: tuple[Any, ...]) -> None:
@@ -177,12 +212,12 @@ class DecoderClient:
                     message = f"{shown_name(path)}: {failure}"
                     return deliver(("error", MediaError(failure.error_class, message, used)))
 
-    def _ready_child(self) -> Child:
+    def _ready_child(self) -> Answering:
         child = self._child
         if child is not None and (child.ended or child.videos >= self._limits.recycle_videos):
             self._drop_child()
         if self._child is None:
-            self._child = Child(self._limits)
+            self._child = self._start(self._limits)
         self._child.videos += 1
         self._child.stop = self._busy
         return self._child

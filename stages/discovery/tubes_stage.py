@@ -28,6 +28,7 @@ class TubesStage(MapStage):
 
     kind: ClassVar[str] = "tubes"
     suffix: ClassVar[str] = ".parquet"
+    accelerated: ClassVar[bool] = True
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("model",)
 

@@ -43,6 +43,8 @@ class FeaturesStage(MapStage):
 
     kind: ClassVar[str] = "features"
     suffix: ClassVar[str] = ".tar"
+    accelerated: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
 
     backbone: BackboneSpec = field(default_factory=BackboneSpec)
     decode: DecodeSpec = field(default_factory=DecodeSpec)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.catalog.decoding import decode_rows
-from stages.decode.client import DecodedVideo, DecoderClient
+from stages.decode.client import DecodedVideo
 from stages.decode.frames import FrameChunk
+from stages.decode.placing import open_decoder
 from stages.decode.spec import expected_frames
 from stages.errors import SettingsError
 from stages.features.backbones.base import FeatureOverflowError, MaskingBackbone, build, frames_of
@@ -56,7 +57,7 @@ class FeaturesWorker:
             )
         if stage.views.clips and self._together == 1:
             raise frames_stand_alone(stage.backbone.name)
-        self._client = DecoderClient(context.limits)
+        self._client = open_decoder(context)
 
     def process(
         self, items: Sequence[Row], writer: FeatureShardWriter, attempts: Attempts
@@ -75,7 +76,7 @@ class FeaturesWorker:
                 yield self._outcome(video, item, writer)
 
     def close(self) -> None:
-        """End the decoder child."""
+        """Stop decoding."""
         self._client.close()
 
     def _masks(self) -> bool:

@@ -54,6 +54,8 @@ class EmbeddingsStage(MapStage):
 
     kind: ClassVar[str] = "embeddings"
     suffix: ClassVar[str] = ".parquet"
+    accelerated: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("clip", "branch")
 
     clip: ClipSpec | None = None

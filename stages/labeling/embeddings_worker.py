@@ -13,7 +13,8 @@ from stages.artifacts.place import place
 from stages.artifacts.table_writer import ParquetShardWriter
 from stages.catalog.decoding import decode_rows
 from stages.catalog.rows import catalog_rows
-from stages.decode.client import DecodedVideo, DecoderClient
+from stages.decode.client import DecodedVideo
+from stages.decode.placing import open_decoder
 from stages.decode.spec import Geometry
 from stages.discovery.device import resolve_device
 from stages.discovery.video import frame_layout
@@ -47,7 +48,7 @@ class EmbeddingsWorker:
         spec = clip_of(stage.clip, context)
         model = load_clip(spec, resolve_device(context.device))
         self._look = _look(stage, context, spec, model)
-        self._client = DecoderClient(context.limits)
+        self._client = open_decoder(context)
 
     def process(
         self, items: Sequence[Row], writer: ParquetShardWriter, attempts: Attempts
@@ -67,7 +68,7 @@ class EmbeddingsWorker:
                 yield Rejected.of(item["video"], error)
 
     def close(self) -> None:
-        """End the decoder child."""
+        """Stop decoding."""
         self._client.close()
 
     def _embed(self, item: Row, video: DecodedVideo | MediaError, writer: ParquetShardWriter) -> Outcome:

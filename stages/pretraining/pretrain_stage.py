@@ -37,6 +37,7 @@ class PretrainStage(FitStage):
     """
 
     kind: ClassVar[str] = KIND
+    decodes: ClassVar[bool] = True
 
     pretrain: PretrainSpec = field(default_factory=PretrainSpec)
     train: TrainSpec = field(default_factory=TrainSpec)

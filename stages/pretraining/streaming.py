@@ -25,7 +25,7 @@ from stages.artifacts import place as stores
 from stages.catalog.content import refuse_changed
 from stages.catalog.ids import path_of
 from stages.decode.classify import media_error
-from stages.decode.client import DecoderClient
+from stages.decode.placing import VideoDecoder, open_decoder
 from stages.decode.spec import DecodeRequest, Geometry
 from stages.discovery.contract import Batch, FeatureShape
 from stages.errors import SettingsError
@@ -124,8 +124,8 @@ class StreamLoader:
         self._shape = FeatureShape(side, side, 3 * stage.pretrain.known.patch**2)
         self._mine = stage.train.batch // world
         self._next, self._step = seen + rank, world
-        self._clients: queue.SimpleQueue[DecoderClient] = queue.SimpleQueue()
-        self._all = [DecoderClient(context.limits) for _ in range(context.decoders)]
+        self._clients: queue.SimpleQueue[VideoDecoder] = queue.SimpleQueue()
+        self._all = [open_decoder(context) for _ in range(context.decoders)]
         for client in self._all:
             self._clients.put(client)
         self._pool = ThreadPoolExecutor(context.decoders, "clip-stream")

@@ -83,10 +83,8 @@ def test_what_waits_for_a_shard_made_anew_follows_it_at_any_level(tmp_path):
 
 
 def test_more_workers_than_cpus_are_refused(tmp_path):
-    with pytest.raises(ResourcesError, match="64 workers need 64 CPUs, the cluster has 4"):
+    with pytest.raises(ResourcesError, match=r"128 shard owners .* 0.5 CPU each.* room for 8 .* 4 CPU"):
         list(RayRunner(64).run(make_chain(tmp_path), tasks("a"), "run"))
-    with pytest.raises(ResourcesError, match="GPUs, the cluster has 0"):
-        list(RayRunner(2, gpus=0.5).run(make_chain(tmp_path), tasks("a"), "run"))
 
 
 def test_a_node_that_does_not_see_the_data_is_named(tmp_path):

@@ -36,6 +36,7 @@ def test_flags_that_go_together(argv):
         (("features", "--verify", "--limit", "3"), "--limit goes with"),
         (("features", "--du", "--retry-failed"), "--retry-failed goes with"),
         (("features", "--runner", "local", "--address", "auto"), "--address goes with --runner ray"),
+        (("features", "--address", "http://head:8265"), "a dashboard, which only --plan asks"),
         (("--plan",), "name a recipe"),
         (("--set", "a=b"), "name a recipe"),
         (("features", "--max-failed", "many"), "--max-failed many"),

@@ -72,6 +72,8 @@ def test_every_stage_is_told_where_the_ones_before_it_lie(tmp_path: Path) -> Non
         ("data.name=other", {*MAPS, *WHOLES}),
         ("run.threads=4", set()),
         ("run.train_workers=2", set()),
+        ("decode.placement=remote", set()),
+        ("run.decode_workers=2", set()),
         ("layout.shard_videos=3", set()),
         ("tubes.export_masks=attention", set()),
     ],

@@ -183,6 +183,7 @@ def test_a_model_says_how_its_videos_were_seen(measured: Measured) -> None:
     spec = read_stage_json(measured.artifact("model"))
     assert set(spec["settings"]) == {"backbone", "decode", "method", "solv"}
     assert spec["settings"]["method"] == {"name": "solv"}
+    assert "placement" not in spec["settings"]["decode"], "where they were decoded is no part of it"
     features = read_stage_json(measured.artifact("features"))
     assert spec["features"] == features["identity"]
     assert "settings" not in read_stage_json(measured.artifact("metrics"))

@@ -1,0 +1,104 @@
+"""Nodes of different kinds: who works where, and that bytes don't depend on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import cli
+from tests.cluster.nodes import Nodes, started_nodes
+from tests.cluster.noting import noted
+from tests.media import make_corpus
+from tests.outside import PROJECT
+
+DECODER = "decode.decoder=tests.cluster.noting:NotingDecoder"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """A head that is given no work, a node with a GPU, and one that is there to decode."""
+    with started_nodes() as found:
+        found.add(cpus=2, gpus=1)
+        found.add(cpus=2, resources='{"decode": 2}')
+        yield found
+
+
+def sessions(nodes: Nodes) -> dict[str, int]:
+    model, decode = nodes.workers
+    return {"head": nodes.head.process.pid, "model": model.process.pid, "decode": decode.process.pid}
+
+
+def test_owners_of_models_share_the_gpu_and_light_ones_keep_off(nodes: Nodes, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cluster.noting", nodes.address, tmp_path, "6"],
+        cwd=PROJECT, env=nodes.env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [""] * 24
+    where = sessions(nodes)
+    assert {label: noted(tmp_path / "notes", label) for label in "abcd"} == {
+        label: {where["model"]} for label in "abcd"
+    }
+
+
+def test_remote_decoding_is_on_the_decode_node_and_gives_the_same_bytes(nodes: Nodes, tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "videos", 5, frames=20)
+    (root / "text.mp4").write_text("no video")
+    where, found, decoded = sessions(nodes), [], []
+    for placement in ("fused", "remote"):
+        for path in (tmp_path / "notes").glob("*"):
+            path.unlink()
+        settings = (
+            DECODER,
+            "layout.shard_videos=2",
+            "run.device=cpu",
+            "run.gpus=1",
+            f"decode.placement={placement}",
+        )
+        flags = [part for setting in settings for part in ("--set", setting)]
+        command = cli.features(
+            root, tmp_path / placement, *flags, "--max-failed", 1, "--address", nodes.address
+        )
+        done = subprocess.run(
+            [*cli.RUN, *map(str, command)],
+            env=nodes.env,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "features: 5 done" in done.stdout
+        decoded.append(noted(tmp_path / "notes", "decode"))
+        found.append(cli.digests(tmp_path / placement))
+    assert decoded == [{where["model"]}, {where["decode"]}]
+    assert found[0] == found[1] != {}
+
+
+def test_what_does_not_fit_is_refused_before_the_start(nodes: Nodes, tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "videos", 1, frames=2)
+    settings = (
+        "--set",
+        "decode.placement=remote",
+        "--set",
+        "run.decode_workers=3",
+        "--set",
+        "run.device=cpu",
+    )
+    command = cli.features(root, tmp_path / "store", *settings, "--address", nodes.address)
+    done = subprocess.run(
+        [*cli.RUN, *map(str, command)],
+        env=nodes.env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "3 decoders need 1 CPU + 1 decode each" in done.stderr
+    assert "lower run.decode_workers" in done.stderr
