@@ -104,6 +104,7 @@ class Receipt:
         waited: seconds that the worker stood still meanwhile, by what it waited for.
         rejects: ``(video, error class, message)`` of the first `TOLD_REJECTS` rejected videos.
         host, pid: the process that made it.
+        held: who else is making the shard, so that nothing was done; or ``""``.
         next: tasks of the next stage that this shard makes possible.
         error, error_kind: why the whole run has to stop, if it has to.
     """
@@ -126,6 +127,7 @@ class Receipt:
     rejects: list[list[str]] = field(default_factory=list)
     host: str = ""
     pid: int = 0
+    held: str = ""
     next: list[Task] = field(default_factory=list)
     error: str = ""
     error_kind: ErrorKind = ""

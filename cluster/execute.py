@@ -18,7 +18,7 @@ from cluster.chain import TOLD_REJECTS, UPSTREAM_FAILED, Chain, Receipt, Task, i
 from cluster.resources import worked_on
 from cluster.watching import Watch
 from stages import waiting
-from stages.artifacts import atomic, manifest
+from stages.artifacts import atomic, leases, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
 from stages.artifacts.place import Place, opened
@@ -73,13 +73,37 @@ class ShardExecutor:
             self._worker = None
 
     def _run(self, task: Task) -> Receipt:
-        artifact, self._setup = self._bound.artifact, 0.0
-        if artifact.manifest(task.shard).exists() and not task.replace:
-            footer, spent = manifest.read_footer(artifact.manifest(task.shard)), (0.0, 0.0)
-        else:
+        self._setup = 0.0
+        if (footer := self._committed(task)) is not None:
+            return self._receipt(task, footer)
+        lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
+        if isinstance(lease, leases.Holder):
+            return Receipt(task.level, task.shard, again=task.replace, held=str(lease))
+        with lease:
+            if (footer := self._committed(task)) is not None:  # before this run got the lease
+                return self._receipt(task, footer)
+            if lease.starts > MAX_STARTS:
+                raise SettingsError(
+                    f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
+                    "lower backbone.batch or --workers and run again"
+                )
             wall, cpu = time.monotonic(), _cpu_seconds()
-            footer = self._make(task)
-            spent = time.monotonic() - wall, _cpu_seconds() - cpu
+            try:
+                footer = self._make(task)
+            except Exception:
+                # without its lease: another run has made the shard, and may have dropped its input
+                if (footer := self._committed(task)) is None:
+                    raise
+            return self._receipt(task, footer, (time.monotonic() - wall, _cpu_seconds() - cpu))
+
+    def _committed(self, task: Task) -> manifest.Footer | None:
+        """What was committed for ``task``; None where it is still to be made, or to be made again."""
+        path = self._bound.artifact.manifest(task.shard)
+        return manifest.read_footer(path) if not task.replace and path.exists() else None
+
+    def _receipt(
+        self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
+    ) -> Receipt:
         follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
         receipt = _receipt(task, footer, spent, [*follow, *task.then])
         return replace(receipt, setup=self._setup, hardware=worked_on())
@@ -90,8 +114,6 @@ class ShardExecutor:
         work = [item for item in items if UPSTREAM_FAILED not in item]
         self._watch.began(task, len(work))
         waiting.taken()  # nothing from before counts
-        starts = _Starts(artifact.attempts(task.shard).with_suffix(f".{self._run_id}"), task.shard)
-        starts.count()
         temp = atomic.temp_path(artifact.shard(task.shard))
         with atomic.store_errors(artifact.shard(task.shard), _estimate(self._bound.stage.estimate, work)):
             writer = self._bound.stage.writer(temp, task.shard)
@@ -105,7 +127,6 @@ class ShardExecutor:
             outcomes += [Skipped(i["video"], i[UPSTREAM_FAILED]) for i in items if UPSTREAM_FAILED in i]
             footer = commit(artifact, task.shard, written, outcomes, task.upstream, task.replace)
         attempts.forget()
-        starts.forget()
         return footer
 
     def _process(self, work: Sequence[Row], writer: ShardWriter, attempts: FileAttempts) -> list[Outcome]:
@@ -128,29 +149,6 @@ class ShardExecutor:
                 f"{self._bound.stage.kind} gave {len(outcomes)} outcomes for {len(work)} items"
             )
         return outcomes
-
-
-class _Starts:
-    """Counts how often a shard was begun in one run: one that kills its worker can't do so for ever."""
-
-    def __init__(self, path: Place, shard: str) -> None:
-        self._path = path
-        self._shard = shard
-
-    def count(self) -> None:
-        starts = 1
-        with contextlib.suppress(FileNotFoundError):
-            starts += len(self._path.read_bytes())
-        atomic.write_bytes(self._path, b"." * starts)
-        if starts > MAX_STARTS:
-            self.forget()
-            raise SettingsError(
-                f"shard {self._shard} has killed its worker {MAX_STARTS} times (out of memory?): "
-                "lower backbone.batch or --workers and run again"
-            )
-
-    def forget(self) -> None:
-        self._path.unlink(missing_ok=True)
 
 
 def _estimate(estimate: object, work: Sequence[Row]) -> int | None:

@@ -22,6 +22,7 @@ from pipelines.planning import Options, Plan, make_plan
 from pipelines.rates import identities
 from pipelines.running import Runner, finish, refuse_unschedulable
 from pipelines.runs import RunRecord
+from pipelines.sharing import works_on
 from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
@@ -69,7 +70,9 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     runner = make_runner(args, config)
     plan = make_plan(graph, options, record=True)
     refuse_unschedulable(plan, _here(args))
-    record = RunRecord(graph.store, config, [bound.artifact.root.name for bound in graph.chain])
+    tasks = [task for planned in plan.tasks for task in (planned, *planned.then)]
+    keeps = config.keep != "results" or args.retry_failed or any(task.videos for task in tasks)
+    record = RunRecord(graph.store, config, works_on(graph), keeps)
     record.watch_nodes(getattr(runner, "nodes", dict))
     state, code, problem = "failed", 1, ""
     try:
@@ -216,7 +219,7 @@ def explain_command(config: Config, args: argparse.Namespace, output: Output) ->
 
 
 def gc_command(config: Config, args: argparse.Namespace, output: Output) -> int:
-    """``--gc [--yes]``: left-overs of the store; refused while a run lives."""
+    """``--gc [--yes]``: left-overs of the store that no living run can need."""
     from pipelines.collecting import collect
 
     return collect(store_folder(config), args.yes, output)

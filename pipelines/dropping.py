@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 
@@ -12,10 +11,10 @@ import pyarrow.compute as pc
 from cluster.chain import Chain, Receipt, Task, tasks_below
 from pipelines.graph import BoundWhole, Graph
 from pipelines.remaking import task_again
-from pipelines.runs import STALE_S, RunStatus, runs_folder, status_of
+from pipelines.runs import RunStatus
+from pipelines.sharing import living_runs, of_artifact, works_on
 from stages.artifacts import dropping, lineage, whole
 from stages.artifacts.ledger import Ledger
-from stages.artifacts.place import matches
 from stages.discovery.sample import sampled_shards
 
 TRANSIENT = "features"
@@ -89,7 +88,8 @@ class Dropper:
     """Removes features of finished videos while a run goes on. Does nothing with ``keep: all``.
 
     A shard goes when everything of the recipe that reads it is there, no task that this run has planned reads
-    it, and no other living run works on the artifact.
+    it, and no other living run works on the artifact, unless for the very same: runs that share the work of
+    one recipe drop what any of them has finished.
 
     Args:
         graph: the recipe.
@@ -136,20 +136,25 @@ class Dropper:
         dropping.drop(artifact, shard, self._used_elsewhere)
 
     def _used_elsewhere(self) -> bool:
-        return used_elsewhere(self._graph, self._run_id)
+        """Whether another run may need features that this one is done with: one of the same recipe, and
+        without plans of its own (`RunRecord`), does not."""
+        mine = set(works_on(self._graph))
+        others = used_elsewhere(self._graph, self._run_id)
+        return any(
+            run.status.get("keeps", True) or not mine.issuperset(run.status["works_on"]) for run in others
+        )
 
     def _finished(self, shard: str) -> bool:
         trained = all(whole.current(fit.folder) is not None for fit in self._fits)
         return trained and _read(self._graph.chain, self._level, shard, self._last)
 
 
-def used_elsewhere(graph: Graph, run_id: str) -> bool:
-    """Whether another living run than ``run_id`` works on the recipe's transient artifact."""
+def used_elsewhere(graph: Graph, run_id: str) -> list[RunStatus]:
+    """The other living runs than ``run_id`` that work on the recipe's transient artifact."""
     level = transient_level(graph.chain)
     if level is None:
-        return False
-    name = graph.chain[level].artifact.root.name
-    return any(name in run.status.get("works_on", ()) for run in _other_runs(graph, run_id))
+        return []
+    return of_artifact(living_runs(graph.store, run_id), graph.chain[level].artifact.root.name)
 
 
 def _read(chain: Chain, level: int, shard: str, last: int) -> bool:
@@ -161,18 +166,3 @@ def _read(chain: Chain, level: int, shard: str, last: int) -> bool:
         below.manifest(task.shard).exists() and _read(chain, level + 1, task.shard, last)
         for task in tasks_below(chain, level, shard, committed=True)
     )
-
-
-def _other_runs(graph: Graph, run_id: str) -> list[RunStatus]:
-    """Runs on the store, beside ``run_id``, that may be alive; records that are too old are not even read."""
-    found = []
-    for path in matches(runs_folder(graph.store), "*/status.json"):
-        if path.parent.name == run_id:
-            continue
-        try:
-            run = status_of(path) if time.time() - path.stat().st_mtime < STALE_S else None
-        except FileNotFoundError:
-            continue
-        if run is not None and run.alive and not run.gone:
-            found.append(run)
-    return found

@@ -31,6 +31,8 @@ class StageProgress:
     frames: int = 0
     bytes: int = 0
     shards: int = 0
+    made: int = 0
+    """Of the shards those that this run has made itself; others were there, or another run was first."""
     seconds: float = 0.0
     """Spent by all workers together."""
     cpu: float = 0.0
@@ -118,6 +120,7 @@ class Reporter:
         stage.frames += receipt.frames
         stage.bytes += receipt.bytes
         stage.shards += 1
+        stage.made += receipt.seconds > 0
         stage.seconds += receipt.seconds
         stage.cpu += receipt.cpu
         measure(stage.measured, receipt)

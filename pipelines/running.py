@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,9 +16,11 @@ from pipelines.dropping import Dropper
 from pipelines.graph import BoundWhole, Graph
 from pipelines.planning import Plan, success_text
 from pipelines.progress import Reporter
+from pipelines.sharing import Held
 from stages.artifacts import atomic, lineage, scratch, whole
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
+from stages.artifacts.leases import Holder
 from stages.artifacts.ledger import Ledger, Totals
 from stages.artifacts.manifest import DamagedError
 from stages.artifacts.place import Place
@@ -71,8 +73,10 @@ def run_plan(
     run_id: str,
     part: Part | None = None,
     dropper: Dropper | None = None,
-) -> None:
-    """Run what the plan holds; a third run in a row starts nothing.
+) -> list[Held]:
+    """Run what the plan holds, but for what other runs are making, which is returned.
+
+    A third run in a row starts nothing.
 
     Args:
         part: only this part of it; default: all.
@@ -86,7 +90,8 @@ def run_plan(
     chain = plan.graph.chain[: part.levels]
     tasks = part.of(plan.tasks, len(chain))
     if not tasks:
-        return
+        return []
+    held: list[Held] = []
     for bound in plan.graph.chain:
         bound.artifact.success_json.unlink(missing_ok=True)
     for level in {task.level for task in tasks if task.replace}:
@@ -95,6 +100,9 @@ def run_plan(
     try:
         for receipt in receipts:
             raise_error(receipt)
+            if receipt.held:
+                held.append(Held.of(receipt))
+                continue
             chain[receipt.level].artifact.know(receipt.shard)
             reporter.take(receipt)
             if dropper is not None:
@@ -103,6 +111,7 @@ def run_plan(
         close = getattr(receipts, "close", None)
         if close is not None:
             close()
+    return held
 
 
 def next_fit(graph: Graph) -> BoundWhole | None:
@@ -166,18 +175,21 @@ def make_whole(
     runner: Runner,
     facts: Mapping[str, Any],
     watch: TrainingWatch | None = None,
+    tell: Callable[[Holder], None] | None = None,
 ) -> bool:
     """Make a fit or reduce stage's files, unless those of the present inputs are there; says whether it did.
 
     A model is trained once: later growth of the corpus does not train it again.
 
     Args:
+        facts: what the report tells about this run.
         watch: follows the training of a fit stage.
+        tell: called with who else trains the model, now and then while that is waited for.
     """
     if not item.fit:
         return _make(item, graph, runner, facts)
     if whole.current(item.folder) is None:
-        with whole.exclusively(item.folder):
+        with whole.exclusively(item.folder, tell):
             if whole.current(item.folder) is None:
                 return _make(item, graph, runner, facts, watch)
     return False

@@ -52,6 +52,7 @@ class RunRecord:
 
     Args:
         works_on: names of the artifacts that it fills or reads: others leave their shards alone meanwhile.
+        keeps: it needs features even where another run of the same recipe is done with them.
 
     Attributes:
         id: the run's name.
@@ -59,7 +60,9 @@ class RunRecord:
         events: what has happened so far.
     """
 
-    def __init__(self, store: Place, config: Config, works_on: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: Place, config: Config, works_on: Sequence[str] = (), keeps: bool = True
+    ) -> None:
         self.id = new_run_id(config.recipe)
         self.folder = run_folder(store, self.id)
         self._status: dict[str, Any] = {
@@ -71,6 +74,7 @@ class RunRecord:
             "started": _seconds_now(),
             "state": "running",
             "works_on": list(works_on),
+            "keeps": keeps,
             "stages": {},
         }
         text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True).encode()
@@ -270,8 +274,14 @@ class RunStatus:
     @property
     def gone(self) -> bool:
         """Whether the run's process was on this machine and is there no more."""
-        mine = bool(_machine()) and self.status.get("machine") == _machine()
-        return mine and not psutil.pid_exists(int(self.status["pid"]))
+        if not _machine() or self.status.get("machine") != _machine():
+            return False
+        try:
+            return psutil.Process(int(self.status["pid"])).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.Error:
+            return False
 
 
 def status_of(path: Place) -> RunStatus | None:

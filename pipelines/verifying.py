@@ -10,7 +10,9 @@ from pipelines.dropping import Dropper, behind, needed_again
 from pipelines.graph import Graph
 from pipelines.output import Output
 from pipelines.remaking import task_again
-from pipelines.running import finish, raise_error
+from pipelines.running import Runner, finish, raise_error
+from pipelines.runs import RunRecord
+from pipelines.sharing import Held, wait_for_any, works_on
 from stages.artifacts import manifest
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
@@ -99,23 +101,59 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
     from pipelines.commands import make_runner
 
     runner = make_runner(args, graph.config)
-    repaired = []
-    for level in range(len(graph.chain)):
-        tasks = [task_again(graph.chain, level, damage.shard) for damage in found if damage.level == level]
-        if not tasks:
-            continue
-        ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
-        tasks = behind(graph.chain, tasks, needed_again(graph, ledgers, tasks))
-        for receipt in runner.run(graph.chain[: level + 1], tasks, "repair"):
-            if receipt.error_kind == "repair":  # the others may still be saved
-                output.error(f"error: {receipt.error}")
-                continue
-            raise_error(receipt)
-            if receipt.level < level:  # dropped after use, and needed for the repair
-                continue
-            repaired.append(str(graph.chain[level].artifact.shard(receipt.shard)))
-            output.say(f"repaired: {repaired[-1]}")
-        graph.chain[level].artifact.index_path.unlink(missing_ok=True)
-    finish(graph, runner, complete=False)
-    Dropper(graph, "repair").sweep()
+    record = RunRecord(graph.store, graph.config, works_on(graph))
+    repaired: list[str] = []
+    state, code = "failed", 1
+    try:
+        for level in range(len(graph.chain)):
+            shards = [damage.shard for damage in found if damage.level == level]
+            while shards:
+                shards = _repair_level(graph, level, shards, runner, record.id, repaired, output)
+        finish(graph, runner, complete=False)
+        state, code = "finished", 0
+    except KeyboardInterrupt:
+        state, code = "interrupted", 130
+        raise
+    finally:
+        record.close(state, code)
+    Dropper(graph, record.id).sweep()
     return repaired
+
+
+def _repair_level(
+    graph: Graph,
+    level: int,
+    shards: list[str],
+    runner: Runner,
+    run_id: str,
+    repaired: list[str],
+    output: Output,
+) -> list[str]:
+    """Make ``shards`` of a stage again; returns those that are left because other runs were at them."""
+    chain = graph.chain[: level + 1]
+    tasks = [task_again(graph.chain, level, shard) for shard in shards]
+    ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
+    tasks = behind(graph.chain, tasks, needed_again(graph, ledgers, tasks))
+    artifact, held, left = graph.chain[level].artifact, [], set(shards)
+    for receipt in runner.run(chain, tasks, run_id):
+        if receipt.held:
+            held.append(Held.of(receipt))
+            continue
+        if receipt.level == level:
+            left.discard(receipt.shard)
+        if receipt.error_kind == "repair":  # the others may still be saved
+            output.error(f"error: {receipt.error}")
+            continue
+        raise_error(receipt)
+        if receipt.level < level:  # dropped after use, and needed for the repair
+            continue
+        repaired.append(str(artifact.shard(receipt.shard)))
+        output.say(f"repaired: {repaired[-1]}")
+    artifact.index_path.unlink(missing_ok=True)
+    if not held:
+        return []
+    wait_for_any(chain, held, run_id, output.error)
+    dropped = artifact.dropped()
+    return [
+        shard for shard in shards if shard in left and _check_shard(level, artifact, shard, shard in dropped)
+    ]

@@ -12,7 +12,9 @@ from pipelines.planning import Options, Plan, StagePlan, make_plan
 from pipelines.progress import Reporter, StageProgress
 from pipelines.running import Part, Runner, consolidate, make_whole, next_fit, run_plan
 from pipelines.runs import RunRecord
+from pipelines.sharing import Held, all_held, release_ended, wait_for_any
 from stages.artifacts import whole
+from stages.artifacts.leases import Holder
 from stages.artifacts.ledger import Ledger
 from stages.discovery.sample import sampled_shards
 
@@ -39,6 +41,7 @@ class Work:
         if not plan.pending:
             self._output.say("nothing to do: everything is cached")
             return
+        release_ended(self._graph)
         while (fit := next_fit(self._graph)) is not None:
             if fit.streams:
                 self._feed(plan, fit)
@@ -46,11 +49,14 @@ class Work:
             stage = fit.stage
             with self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS):
                 watch = TrainingWatch(self._record.folder, stage.kind)
-                make_whole(fit, self._graph, self._runner, {}, watch)
+                make_whole(fit, self._graph, self._runner, {}, watch, self._tell_trains)
             plan = self._planned()
         self._stream(plan, Part())
         self._dropper.expect(())
         self._dropper.sweep()
+
+    def _tell_trains(self, holder: Holder) -> None:
+        self._tell(f"waiting for {holder}, which trains this model")
 
     def _feed(self, plan: Plan, fit: BoundWhole) -> None:
         """Make what ``fit`` learns from: all of it, or of the whole catalog's videos the sampled ones."""
@@ -68,7 +74,21 @@ class Work:
         return plan
 
     def _stream(self, plan: Plan, part: Part) -> None:
-        """Run ``part`` of the plan, and count what it does."""
+        """Run ``part`` of the plan to its end: wait for what other runs make of it, and do the rest."""
+        held = self._run(plan, part)
+        while held:
+            self._record.waits(f"{len(held)} shards that {held[0].holder} is making")
+            try:
+                wait_for_any(self._graph.chain, held, self._record.id, self._tell)
+            finally:
+                self._record.waits("")
+            plan = self._planned()
+            chain = plan.graph.chain[: part.levels]
+            tasks = part.of(plan.tasks, len(chain))
+            held = all_held(chain, tasks, self._record.id) or self._run(plan, part)
+
+    def _run(self, plan: Plan, part: Part) -> list[Held]:
+        """Run ``part`` of the plan, and count what it does; what other runs are making is returned."""
         for stage in plan.chain:
             progress = self._done.setdefault(stage.kind, StageProgress(stage.kind, 0))
             progress.total = None if stage.todo is None else progress.finished + stage.todo
@@ -77,7 +97,12 @@ class Work:
         line = output.progress if output.log else None
         reporter = Reporter(output.errors, stages, record.update, output.as_json, record.receipt, line)
         with record.streaming(), reporter:
-            run_plan(plan, self._runner, reporter, record.id, part, self._dropper)
+            return run_plan(plan, self._runner, reporter, record.id, part, self._dropper)
+
+    def _tell(self, text: str) -> None:
+        """A line on what is waited for."""
+        if not self._output.as_json:
+            self._output.error(text)
 
 
 def _planned(stage: StagePlan) -> dict[str, int | None]:

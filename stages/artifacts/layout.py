@@ -9,6 +9,7 @@
       manifest/<kind>-<shard>.parquet    its presence is the commit
       rejects/<kind>-<shard>.parquet
       attempts/<kind>-<shard>.json       failed decoder children of a shard in progress
+      leases/<kind>-<shard>.json         who is making a shard right now (`stages.artifacts.leases`)
       dropped/<kind>-<shard>   empty: the committed shard was removed after use (`stages.artifacts.dropping`)
       _index.parquet           consolidated from the manifests; can be lost
       _SUCCESS.json            totals, when nothing is pending
@@ -108,6 +109,10 @@ class Artifact:
     def attempts(self, shard: str) -> Place:
         """Failed decoder children of ``shard`` while it is in progress."""
         return self.root / "attempts" / f"{self.kind}-{shard}.json"
+
+    def lease(self, shard: str) -> Place:
+        """Who is making ``shard`` right now; absent where nobody is."""
+        return self.root / "leases" / f"{self.kind}-{shard}.json"
 
     def dropped_mark(self, shard: str) -> Place:
         """The mark of a committed ``shard`` that was removed after use."""

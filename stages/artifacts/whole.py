@@ -8,19 +8,22 @@ nothing can be renamed, the folder has a name of its own for every attempt.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import atomic, scratch
+from stages.artifacts import atomic, leases, scratch
 from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
 from stages.artifacts.place import Place, Url
+
+LEASE = ".lease.json"
+"""The file in a fit artifact's folder that says who is training."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a training's checkpoints in the artifact of its model; removed with its success."""
 
 
 def input_state(inputs: Sequence[Artifact], wholes: Sequence[Place] = ()) -> str:
@@ -39,27 +42,15 @@ def input_state(inputs: Sequence[Artifact], wholes: Sequence[Place] = ()) -> str
     return state.hexdigest()
 
 
-CHECKPOINTS = "checkpoints"
-"""Folder of a training's checkpoints in the artifact of its model; removed with its success."""
+def exclusively(
+    folder: Place, tell: Callable[[leases.Holder], None] | None = None
+) -> contextlib.AbstractContextManager[None]:
+    """Hold the lease of a fit artifact's ``folder``; waits while another living run trains the same model.
 
-
-@contextlib.contextmanager
-def exclusively(folder: Place) -> Iterator[None]:
-    """Hold the lock of a fit artifact's ``folder``; waits while another living run trains the same model.
-
-    The kernel releases the lock of a run that is killed.
+    Args:
+        tell: called with who has it, now and then during the wait.
     """
-    if isinstance(folder, Url):
-        yield
-        return
-    with atomic.store_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    return leases.exclusively(folder / LEASE, tell)
 
 
 def current(folder: Place) -> tuple[Place, str] | None:

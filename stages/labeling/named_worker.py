@@ -21,7 +21,12 @@ from stages.labeling.clip_model import load_clip
 from stages.labeling.embeddings_worker import clip_of, handed_on, tubes_by_frame
 from stages.labeling.merging import Merged, merge
 from stages.labeling.prompts import prompts
-from stages.labeling.text_cache import TEXT_FOLDER, TextFeatures, cached_text_features
+from stages.labeling.text_cache import (
+    TEXT_FOLDER,
+    TextFeatures,
+    cached_text_features,
+    known_text_features,
+)
 from stages.labeling.touching import touching_tubes, tubes_by_clip
 from stages.outcome import Done, Outcome
 from stages.stage import UPSTREAM_SHARD, Attempts, Row, WorkContext
@@ -128,13 +133,16 @@ def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
     """The features of the vocabulary; of all workers that want them, one runs the text encoder."""
     spec, texts = clip_of(stage.clip, context), stage.vocabulary.texts
     folder = context.scratch / TEXT_FOLDER
+    key = (folder, spec.identity(), prompts(texts, stage.prompt), texts)
+    if (known := known_text_features(*key)) is not None:
+        return known
 
     def encode(sentences: Sequence[str]) -> TextFeatures:
         model = load_clip(spec)
         return TextFeatures(model.text_features(sentences), model.truncated(sentences))
 
     with whole.exclusively(folder):
-        return cached_text_features(folder, spec.identity(), prompts(texts, stage.prompt), texts, encode)
+        return cached_text_features(*key, encode)
 
 
 def embeddings_of(folder: str, shard: str, video: str, width: int) -> tuple[list[int], np.ndarray]:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from cluster.chain import Task
-from cluster.execute import MAX_STARTS
+from cluster.execute import MAX_STARTS, ShardExecutor
 from cluster.local import LocalRunner
+from stages.artifacts import leases
 from stages.stage import WorkContext
 from tests.cluster.toy import ToyFit, make_chain
 
@@ -108,3 +109,34 @@ def test_a_bug_in_a_pool_comes_back_as_a_receipt_and_leaves_nothing(tmp_path):
     assert "ZeroDivisionError" in receipt.error
     assert list((bound.artifact.root / "shards").iterdir()) == [], "the half-made shard is removed"
     assert bound.artifact.committed() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_another_run_is_making_is_left_to_it(tmp_path, workers):
+    chain = make_chain(tmp_path)
+    with leases.take(chain[0].artifact.lease("000000"), "other"):
+        receipts = list(LocalRunner(workers).run(chain, tasks("a", "b"), "run"))
+    held = [receipt for receipt in receipts if receipt.held]
+    assert [(r.level, r.shard, r.next, r.seconds) for r in held] == [(0, "000000", [], 0.0)]
+    assert held[0].held.startswith("run other on ")
+    assert chain[0].artifact.committed() == ["000001"] and len(receipts) == 3
+    assert list((chain[0].artifact.root / "leases").iterdir()) == []
+
+
+def test_a_shard_that_another_run_has_made_meanwhile_is_no_error(tmp_path):
+    """Its lease lost, a run may even find that what it reads was dropped after use."""
+    (bound,) = chain = make_chain(tmp_path, "a")
+    (task,) = tasks("a")
+    executor = ShardExecutor(chain, 0, "run")
+
+    def overtaken(*_):
+        bound.artifact.lease(task.shard).unlink()
+        assert ShardExecutor(chain, 0, "other")(task).done == 1
+        raise FileNotFoundError("dropped after use")
+
+    executor._process = overtaken
+    receipt = executor(task)
+    assert (receipt.error, receipt.held, receipt.done) == ("", "", 1)
+    bound.artifact.manifest(task.shard).unlink()
+    executor._process = lambda *_: 1 / 0
+    assert executor(task).error_kind == "bug", "of its own errors it tells"

@@ -57,12 +57,17 @@ class Run:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """The driver and its descendants stand still: alive, but on a slow machine no further afterwards."""
-        family = [psutil.Process(self.process.pid), *self.children()]
-        for process in family:
+        for process in [psutil.Process(self.process.pid), *self.children()]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
         yield
-        for process in family:
+        self.go_on()
+
+    def go_on(self) -> None:
+        """End a pause."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(self.process.pid).resume()
+        for process in self.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 

@@ -20,6 +20,7 @@ from pipelines.output import Output
 from pipelines.planning import Options, Plan, StagePlan, make_plan
 from pipelines.running import finish
 from pipelines.runs import RunRecord
+from pipelines.sharing import works_on
 from pipelines.verifying import verify
 from pipelines.working import Work
 from stages.artifacts import dropping, whole
@@ -187,6 +188,20 @@ def test_nothing_goes_while_another_run_works_on_it(videos: Path, tmp_path: Path
     other.close("finished", 0)
     run(graph)
     assert there(features) == set()
+
+
+@pytest.mark.parametrize(
+    ("keeps", "more", "left"),
+    [(False, [], 0), (True, [], VIDEOS), (False, ["tubes/of-another-method"], VIDEOS)],
+)
+def test_runs_of_the_same_recipe_drop_beside_one_another(
+    videos: Path, tmp_path: Path, keeps: bool, more: list[str], left: int
+) -> None:
+    graph = made(videos, tmp_path)
+    other = RunRecord(graph.store, graph.config, [*works_on(graph), *more], keeps)
+    run(graph)
+    other.close("finished", 0)
+    assert len(there(graph.chain[1].artifact)) == left
 
 
 def test_a_run_that_appears_at_the_last_moment_is_seen(videos: Path, tmp_path: Path) -> None:
