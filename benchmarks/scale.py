@@ -1,0 +1,193 @@
+"""What the engine itself costs for 10^6 videos: planner, runner and ledger around stages that do nothing.
+
+    python benchmarks/scale.py [--rows N ...] [--runner local|ray] [--workers N] [--write]
+
+A catalog that opens no file and a stage that does nothing (`benchmarks/scale_stages.py`) go through the real
+plan, runner, commits, manifests, ledger and ``_SUCCESS.json``, in shards of 64 videos: first everything, then
+the same again, which must do nothing, then 1 % more videos. Each of the three is a process of its own, as a
+user's run is. Per phase: wall-clock seconds, CPU seconds of the driver and of everything else that it started,
+the driver's peak resident memory, its reads and writes (system calls) and its opens, looks (stat), listings
+and fsyncs. More than one ``--rows`` prints how figures grow from one to the next.
+
+CPU seconds are the figure to trust where others use the machine meanwhile; ``videos per CPU second`` x 2 is
+what two idle cores give.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measuring import Figure, child, machine, parser, show
+
+MOST_BYTES, LEAST_RATE, LINEAR = 2e9, 2000, 1.3
+GROWTH = 100
+"""One more video for every so many."""
+EVENTS = {"open": "opens", "os.listdir": "listings", "os.scandir": "listings", "os.rename": "renames", "os.link": "renames"}
+
+
+class Measured:
+    """Counts this process's file operations, and what a phase takes."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, dict[str, float]] = {}
+        self._counts: Counter[str] = Counter()
+        sys.addaudithook(self._heard)
+        for name in ("stat", "fsync"):
+            setattr(os, name, self._counting(name, getattr(os, name)))
+
+    def _heard(self, event: str, _: Any) -> None:
+        if event in EVENTS:
+            self._counts[EVENTS[event]] += 1
+
+    def _counting(self, name: str, call: Any) -> Any:
+        def counted(*args: Any, **named: Any) -> Any:
+            self._counts[name + "s"] += 1
+            return call(*args, **named)
+
+        return counted
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure what happens within."""
+        Path("/proc/self/clear_refs").write_text("5")  # the peak of resident memory starts anew
+        before, counts = _state(), Counter(self._counts)
+        yield
+        took = {key: value - before[key] for key, value in _state().items()}
+        status = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+        self.phases[name] = {**took, "peak": peak, **(self._counts - counts)}
+
+
+def _state() -> dict[str, float]:
+    io = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": time.perf_counter(),
+        "cpu": time.process_time(),
+        "cpu_workers": children.ru_utime + children.ru_stime,
+        "reads": int(io["syscr"]),
+        "writes": int(io["syscw"]),
+        "read_bytes": int(io["rchar"]),
+        "written_bytes": int(io["wchar"]),
+    }
+
+
+def run(folder: Path, runner_name: str, workers: int) -> dict[str, Any]:
+    """A whole run as the command line does it, with every phase measured."""
+    from rich.console import Console
+
+    from benchmarks.scale_stages import graph
+    from pipelines.planning import Options, make_plan
+    from pipelines.progress import Reporter, StageProgress
+    from pipelines.running import consolidate, run_plan
+    from pipelines.runs import RunRecord
+
+    recipe = graph(folder)
+    if runner_name == "ray":
+        from cluster.on_ray import RayRunner
+
+        runner: Any = RayRunner(workers)
+    else:
+        from cluster.local import LocalRunner
+
+        runner = LocalRunner(workers)
+    measured = Measured()
+    with measured.phase("plan"):
+        plan = make_plan(recipe, Options(), record=True)
+    record = RunRecord(recipe.store, recipe.config)
+    stages = [StageProgress(bound.stage.kind, 0) for bound in recipe.chain]
+    with measured.phase("run"), Reporter(Console(stderr=True), stages, record.update, quiet=True) as reporter:
+        run_plan(plan, runner, reporter, record.id)
+    pending = plan.pending
+    del plan
+    with measured.phase("end"):
+        totals = consolidate(recipe, len(recipe.chain), complete=True)
+    record.close("finished", 0)
+    counts = {kind: vars(total) for kind, total in totals.items()}
+    return {"phases": measured.phases, "totals": counts, "pending": pending}
+
+
+def measure(rows: int, runner: str, workers: int, where: str | None) -> dict[str, Any]:
+    """Three runs on ``rows`` videos, each in a process of its own."""
+    from benchmarks.scale_stages import set_count
+
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="tubeflow-benchmark-", dir=where) as name:
+        more = rows + rows // GROWTH
+        for step, count in (("first", rows), ("again", rows), ("grown", more)):
+            set_count(Path(name, "videos"), count)
+            command = [sys.executable, __file__, "--do", name, "--runner", runner, "--workers", str(workers)]
+            ended = child(command)
+            result = json.loads(ended.output.splitlines()[-1])
+            result["seconds"] = ended.seconds
+            catalog, noop = result["totals"]["catalog"], result["totals"]["noop"]
+            assert result["pending"] == (step != "again"), result
+            assert catalog["done"] + catalog["rejected"] == count == noop["done"] + noop["skipped"], result
+            assert catalog["rejected"] == noop["skipped"] > 0, result
+            found[step] = result
+            print(f"{rows:,} {step}: {ended.seconds:.1f} s", json.dumps(result["phases"]), flush=True)
+    return found
+
+
+def figures(rows: int, found: dict[str, Any]) -> list[Figure]:
+    """The rows of the table for one size."""
+    result = []
+    first = found["first"]["phases"]
+    seconds = sum(phase["seconds"] for phase in first.values())
+    cpu = sum(phase["cpu"] + phase["cpu_workers"] for phase in first.values())
+    peak = max(phase["peak"] for step in found.values() for phase in step["phases"].values())
+    result += [
+        Figure(f"{rows:,} videos: videos per second of wall clock, everything", f"{rows / seconds:,.0f}", f">= {LEAST_RATE:,}", rows / seconds >= LEAST_RATE),
+        Figure(f"{rows:,} videos: videos per CPU second, driver and workers", f"{rows / cpu:,.0f}"),
+        Figure(f"{rows:,} videos: peak RSS of the driver in MB", f"{peak / 1e6:,.0f}", f"<= {MOST_BYTES / 1e6:,.0f}", peak <= MOST_BYTES),
+    ]
+    for step, one in found.items():
+        for name, phase in one["phases"].items():
+            if step == "again" and name == "run":
+                continue
+            text = f"{phase['seconds']:.1f} s, {phase['cpu']:.1f} s CPU"
+            if phase["cpu_workers"]:
+                text += f" (+ {phase['cpu_workers']:.1f} s workers)"
+            text += f", {phase['peak'] / 1e6:,.0f} MB, {phase['reads']:,.0f} reads"
+            kinds = ("opens", "stats", "listings", "fsyncs")
+            text += "".join(f", {phase[kind]:,.0f} {kind}" for kind in kinds if phase.get(kind))
+            result.append(Figure(f"{rows:,} videos, {step}: {name}", text))
+    return result
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    arguments.add_argument("--runner", choices=("local", "ray"), default="local")
+    arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--where", metavar="FOLDER", help="put the store on this folder's disk")
+    arguments.add_argument("--do", metavar="FOLDER", help="only run on the folder, in this process")
+    args = arguments.parse_args()
+    if args.do:
+        print("\n" + json.dumps(run(Path(args.do), args.runner, args.workers)))
+        return 0
+    about = {"machine": machine(), "runner": f"{args.runner}, {args.workers} workers"}
+    shown: list[Figure] = []
+    before: tuple[int, float, int] | None = None
+    for rows in args.rows:
+        found = measure(rows, args.runner, args.workers, args.where)
+        shown += figures(rows, found)
+    show(f"10^6 videos, {args.runner}", shown, about, args.write)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
