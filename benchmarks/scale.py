@@ -35,7 +35,13 @@ from benchmarks.measuring import Figure, child, machine, parser, show
 MOST_BYTES, LEAST_RATE, LINEAR = 2e9, 2000, 1.3
 GROWTH = 100
 """One more video for every so many."""
-EVENTS = {"open": "opens", "os.listdir": "listings", "os.scandir": "listings", "os.rename": "renames", "os.link": "renames"}
+EVENTS = {
+    "open": "opens",
+    "os.listdir": "listings",
+    "os.scandir": "listings",
+    "os.rename": "renames",
+    "os.link": "renames",
+}
 
 
 class Measured:
@@ -150,9 +156,19 @@ def figures(rows: int, found: dict[str, Any]) -> list[Figure]:
     cpu = sum(phase["cpu"] + phase["cpu_workers"] for phase in first.values())
     peak = max(phase["peak"] for step in found.values() for phase in step["phases"].values())
     result += [
-        Figure(f"{rows:,} videos: videos per second of wall clock, everything", f"{rows / seconds:,.0f}", f">= {LEAST_RATE:,}", rows / seconds >= LEAST_RATE),
+        Figure(
+            f"{rows:,} videos: videos per second of wall clock, everything",
+            f"{rows / seconds:,.0f}",
+            f">= {LEAST_RATE:,}",
+            rows / seconds >= LEAST_RATE,
+        ),
         Figure(f"{rows:,} videos: videos per CPU second, driver and workers", f"{rows / cpu:,.0f}"),
-        Figure(f"{rows:,} videos: peak RSS of the driver in MB", f"{peak / 1e6:,.0f}", f"<= {MOST_BYTES / 1e6:,.0f}", peak <= MOST_BYTES),
+        Figure(
+            f"{rows:,} videos: peak RSS of the driver in MB",
+            f"{peak / 1e6:,.0f}",
+            f"<= {MOST_BYTES / 1e6:,.0f}",
+            peak <= MOST_BYTES,
+        ),
     ]
     for step, one in found.items():
         for name, phase in one["phases"].items():

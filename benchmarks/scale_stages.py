@@ -40,7 +40,11 @@ class NumberedSet(DataSet):
         """See `DataSet.items`."""
         count = int(Path(self.root, COUNT).read_text())
         return [
-            {"uri": f"{n % 997:03d}/clip_{n:07d}.mp4", "bytes": 1_000_000 + n, "mtime": 1_700_000_000_000_000_000}
+            {
+                "uri": f"{n % 997:03d}/clip_{n:07d}.mp4",
+                "bytes": 1_000_000 + n,
+                "mtime": 1_700_000_000_000_000_000,
+            }
             for n in range(count)
         ]
 
@@ -69,7 +73,9 @@ class ListedWorker:
             if is_bad(item["uri"]):
                 yield Rejected(video, "truncated", "it ends early")
                 continue
-            info = {name: item[name] for name in ("uri", "bytes", "mtime")} | {"digest": f"{item['bytes']:032x}"}
+            info = {name: item[name] for name in ("uri", "bytes", "mtime")} | {
+                "digest": f"{item['bytes']:032x}"
+            }
             size = {"height": 360, "width": 640, "rotation": 0, "start": 0, "frames": 40, "fps": 8.0}
             writer.add({"video": video, "source": video, "truth": None, **size, **info})
             yield Done(video, info)
@@ -132,6 +138,8 @@ def graph(folder: Path) -> Graph:
     fingerprints: list[str] = []
     for stage in (ListedCatalog(DataSpec(kind=kind, name="numbered")), NoOpStage()):
         fingerprints.append(stage.fingerprint(fingerprints[-1:]))
-        artifact = Artifact(store / stage.kind / f"{stage.name}-{fingerprints[-1][:8]}", stage.kind, stage.suffix)
+        artifact = Artifact(
+            store / stage.kind / f"{stage.name}-{fingerprints[-1][:8]}", stage.kind, stage.suffix
+        )
         chain.append(BoundStage(stage, artifact, dataclasses.replace(context)))
     return Graph(config, store, tuple(chain), tuple(fingerprints), ())

@@ -153,8 +153,8 @@ def _cpu_seconds() -> float:
 
 
 def _children() -> list[psutil.Process]:
-    """This process's children, from the kernel's own list where it keeps one: psutil looks at every process of
-    the machine, which for a small shard takes longer than the shard.
+    """This process's children, from the kernel's own list where it keeps one: psutil looks at every process
+    of the machine, which takes longer than a small shard.
     """
     try:
         lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]

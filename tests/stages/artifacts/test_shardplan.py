@@ -15,7 +15,7 @@ def item(uri, size=10, mtime=1):
 
 
 def grow(artifact, *items, digests=None, retry=()):
-    return shardplan.grow(artifact, list(items), (digests or {}).get, set(retry))
+    return shardplan.grow(artifact, shardplan.listed_table(items), (digests or {}).get, set(retry))
 
 
 def shards(plan):
@@ -49,7 +49,9 @@ def test_changed_touched_and_retried_items_get_an_appended_shard(artifact):
 
 def test_gone_items_are_counted(artifact):
     grow(artifact, item("a"), item("b"))
-    growth = shardplan.compare(shardplan.read_plan(artifact), [item("b")], {}.get, set())
+    growth = shardplan.compare(
+        shardplan.read_plan(artifact), shardplan.listed_table([item("b")]), {}.get, set()
+    )
     assert (growth.gone, growth.kept, bool(growth)) == (1, 1, False)
 
 
