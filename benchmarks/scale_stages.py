@@ -6,7 +6,6 @@ neither torch nor decoders, so that workers start quickly.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from stages.stage import Attempts, MapStage, Row, WorkContext
 
 COUNT = "count.txt"
 """File in the data's root that says how many videos there are."""
+MTIME = 1_700_000_000_000_000_000
 BAD_EVERY = 1000
 """One in so many videos is rejected."""
 _ROW = pa.schema([pa.field("video", pa.string(), nullable=False), pa.field("frames", pa.int64())])
@@ -129,7 +129,7 @@ def set_count(root: Path, rows: int) -> None:
 
 
 def graph(folder: Path) -> Graph:
-    """Catalog and no-op stage over ``folder/videos``, into ``folder/store``; the recipe's layout of shards."""
+    """Catalog and no-op stage over ``folder/videos``, into ``folder/store``, in shards of 64 videos."""
     kind = f"{NumberedSet.__module__}:{NumberedSet.__name__}"
     root, store = folder / "videos", folder / "store"
     config = compose("features", [], [f"data.root={root}", f"store={store}", f"data.kind={kind}"])
@@ -138,8 +138,7 @@ def graph(folder: Path) -> Graph:
     fingerprints: list[str] = []
     for stage in (ListedCatalog(DataSpec(kind=kind, name="numbered")), NoOpStage()):
         fingerprints.append(stage.fingerprint(fingerprints[-1:]))
-        artifact = Artifact(
-            store / stage.kind / f"{stage.name}-{fingerprints[-1][:8]}", stage.kind, stage.suffix
-        )
-        chain.append(BoundStage(stage, artifact, dataclasses.replace(context)))
+        folder = store / stage.kind / f"{stage.name}-{fingerprints[-1][:8]}"
+        artifact = Artifact(folder, stage.kind, stage.suffix)
+        chain.append(BoundStage(stage, artifact, context))
     return Graph(config, store, tuple(chain), tuple(fingerprints), ())

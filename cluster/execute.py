@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import resource
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -153,18 +154,17 @@ def _cpu_seconds() -> float:
 
 
 def _children() -> list[psutil.Process]:
-    """This process's children, from the kernel's own list where it keeps one: psutil looks at every process
-    of the machine, which takes longer than a small shard.
+    """Children that this thread or the main one has started, which decoders are, from the kernel's own list
+    where it keeps one: psutil looks at every process of the machine, which takes longer than a small shard.
     """
+    threads = {os.getpid(), threading.get_native_id()}
     try:
-        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    except OSError:  # a thread has just ended
-        lists = []
-    if not lists:
+        lists = [Path(f"/proc/self/task/{thread}/children").read_text() for thread in threads]
+    except OSError:  # not Linux, or a kernel built without it
         return psutil.Process().children()
     children = []
     for pid in " ".join(lists).split():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # it ends just now
             children.append(psutil.Process(int(pid)))
     return children
 

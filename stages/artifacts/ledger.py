@@ -40,7 +40,7 @@ LEDGER_SCHEMA = pa.schema(
     ]
 )
 _SHARDS_KEY = b"tubeflow.shards"
-_AT_ONCE = 256
+_AT_ONCE = 64
 """Manifests read before their rows become a table: rows as dicts take fifty times the room."""
 _RANK = {"unchanged": "0", "rejected": "1", "skipped": "2", "done": "3"}
 
