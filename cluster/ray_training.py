@@ -7,14 +7,14 @@ import dataclasses
 import functools
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.ray_checks import check_capacity
 from cluster.ray_setup import ray  # noqa: F401 - sets what Ray Train reads when it is imported
 from cluster.training import KNOWN, Problem, Seldom
+from stages.artifacts import scratch
+from stages.artifacts.place import Place, Url, remove_tree
 from stages.stage import FitStage, WorkContext
 
 _TRAIN_FAILURES = 3
@@ -22,8 +22,8 @@ _TRAIN_FAILURES = 3
 
 def fit_on_ray(
     stage: FitStage,
-    inputs: Sequence[Path],
-    folder: Path,
+    inputs: Sequence[Place],
+    folder: Place,
     context: WorkContext,
     workers: int,
     gpu: bool,
@@ -41,6 +41,7 @@ def fit_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    record = folder / ".train"
     with _quiet_training():
         check_capacity(workers, float(gpu), "run.train_workers")
         trainer = TorchTrainer(
@@ -49,7 +50,8 @@ def fit_on_ray(
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
             run_config=RunConfig(
                 name=stage.name,
-                storage_path=str(folder / ".train"),
+                storage_path=_storage_path(record),
+                storage_filesystem=_storage_filesystem(record),
                 failure_config=FailureConfig(max_failures=_TRAIN_FAILURES),
             ),
         )
@@ -57,11 +59,24 @@ def fit_on_ray(
             trainer.fit()
         finally:
             Problem(folder).raise_told()
-    shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
+    remove_tree(record)  # Ray Train's own, no part of the model
+
+
+def _storage_path(record: Place) -> str:
+    return record.path if isinstance(record, Url) else str(record)
+
+
+def _storage_filesystem(record: Place) -> Any:
+    """For a URL the file system that we use there ourselves, with the credentials that it finds."""
+    if not isinstance(record, Url):
+        return None
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return PyFileSystem(FSSpecHandler(record.fs))
 
 
 def _train(
-    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, _: dict[str, Any]
+    stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext, _: dict[str, Any]
 ) -> None:
     """One worker of a training."""
     from ray import train
@@ -74,7 +89,8 @@ def _train(
     if device.startswith("cuda") and context.device != "cpu":
         context = dataclasses.replace(context, device=device)
     try:
-        stage.make(inputs, folder, dataclasses.replace(context, report=Seldom(train.report)))
+        with scratch.filled(folder) as files:  # the first worker's; the others write none
+            stage.make(inputs, files, dataclasses.replace(context, report=Seldom(train.report)))
     except tuple(KNOWN.values()) as error:  # trying again would not help
         problem.tell(error)
         if train.get_context().get_world_size() > 1:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts import atomic
 from stages.artifacts.layout import Artifact, ShardLayout
+from stages.artifacts.place import Place, matches, whole_file
 from stages.stage import Row
 
 LISTED_SCHEMA = pa.schema([("uri", pa.string()), ("bytes", pa.int64()), ("mtime", pa.int64())])
@@ -60,9 +60,9 @@ class Growth:
         return self.items.num_rows > 0
 
 
-def generations(artifact: Artifact, prefix: str = "") -> list[Path]:
+def generations(artifact: Artifact, prefix: str = "") -> list[Place]:
     """The recorded generations, oldest first."""
-    return sorted(artifact.plan_folder.glob(f"{prefix}[0-9]*.parquet"))
+    return matches(artifact.plan_folder, f"{prefix}[0-9]*.parquet")
 
 
 def read_plan(artifact: Artifact) -> pa.Table:
@@ -75,8 +75,10 @@ def read_retries(artifact: Artifact) -> pa.Table:
     return _concat(generations(artifact, "retry-"), RETRY_SCHEMA)
 
 
-def _concat(files: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *(pq.read_table(f, schema=schema) for f in files)])
+def _concat(files: Sequence[Place], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables(
+        [schema.empty_table(), *(pq.read_table(whole_file(f), schema=schema) for f in files)]
+    )
 
 
 def compare(
