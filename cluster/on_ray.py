@@ -64,8 +64,12 @@ class RayRunner:
         workers = self._workers or default_workers(self._gpus)
         _set_context(workers)
         check_capacity(workers, self._gpus)
-        rows = [{"task": task.dump(), "receipts": "[]"} for task in tasks]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        dataset = ray.data.from_items(
+            [
+                {"task": task.dump(), "receipts": "[]"} for task in tasks
+            ],  # held by nobody: for 10^6 videos 110 MB
+            override_num_blocks=len(tasks),
+        )
         first = min(task.level for task in tasks)
         for level in range(first, len(chain)):
             last = level + 1 == len(chain)

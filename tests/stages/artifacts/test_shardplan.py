@@ -47,6 +47,14 @@ def test_changed_touched_and_retried_items_get_an_appended_shard(artifact):
     assert added == {"a": None, "b": "d1", "c": None}  # only a file of equal size can have been touched
 
 
+def test_an_item_is_compared_with_its_latest_entry(artifact):
+    grow(artifact, item("a"), item("b"))
+    grow(artifact, item("a", size=11), item("b"))
+    third = grow(artifact, item("a", size=10), item("b"))
+    assert [row["bytes"] for row in third.to_pylist() if row["uri"] == "a"] == [10, 11, 10]
+    assert grow(artifact, item("a", size=10), item("b")) == third
+
+
 def test_gone_items_are_counted(artifact):
     grow(artifact, item("a"), item("b"))
     growth = shardplan.compare(
