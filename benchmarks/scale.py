@@ -89,9 +89,13 @@ class Measured:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
         took = {key: value - before[key] for key, value in _state().items()}
-        status = Path("/proc/self/status").read_text().splitlines()
-        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-        self.phases[name] = {**took, "peak": peak, **(self._counts - counts)}
+        self.phases[name] = {**took, "peak": resident("VmHWM"), **(self._counts - counts)}
+
+
+def resident(key: str) -> int:
+    """Resident bytes of this process: ``VmRSS`` now, ``VmHWM`` at their peak."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
 
 
 def _state() -> dict[str, float]:
@@ -125,7 +129,7 @@ def run(folder: Path, runner_name: str, workers: int, calls: bool = False) -> di
         from cluster.local import LocalRunner
 
         runner = LocalRunner(workers)
-    measured = Measured(calls)
+    measured, base = Measured(calls), resident("VmRSS")
     with measured.phase("plan"):
         plan = make_plan(recipe, Options(), record=True)
     record = RunRecord(recipe.store, recipe.config)
@@ -138,7 +142,7 @@ def run(folder: Path, runner_name: str, workers: int, calls: bool = False) -> di
         totals = consolidate(recipe, len(recipe.chain), complete=True)
     record.close("finished", 0)
     counts = {kind: vars(total) for kind, total in totals.items()}
-    return {"phases": measured.phases, "totals": counts, "pending": pending}
+    return {"phases": measured.phases, "totals": counts, "pending": pending, "base": base}
 
 
 def measure(rows: int, runner: str, workers: int, where: str | None) -> dict[str, Any]:
