@@ -7,6 +7,7 @@ asserted in a test. Run it when nothing else uses the machine.
 ==================  ==========================================================================
 features_run.py     a whole `features` run over a bare loop, on both runners and two models
 plan.py             ``--plan`` for 100,000 catalog rows, all cached: seconds and memory
+scale.py            the engine's own cost: plan, tasks, commits and ledger around stages that do nothing
 memory.py           peak memory of a worker: a 10-minute 1080p file over a 1-minute one
 feature_store.py    five consecutive frames: bytes read over needed, time over a raw ``pread``
 training.py         SOLV at published sizes over the direct formulation; waiting for data
@@ -35,6 +36,8 @@ COMMANDS = (
     ("features_run.py", "--runner", "ray", "--model", "patchstats"),
     ("features_run.py", "--runner", "local", "--model", "resnet18", "--decoder", "pyav"),
     ("plan.py",),
+    ("scale.py", "--rows", "10000", "100000"),
+    ("scale.py", "--rows", "10000", "100000", "--runner", "ray"),
     ("memory.py",),
     ("memory.py", "--decoder", "pyav"),
     ("training.py",),

@@ -6,7 +6,8 @@ Everything here is plain data that travels between processes; nothing imports ra
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -37,6 +38,28 @@ class BoundStage:
 Chain = tuple[BoundStage, ...]
 
 
+class TableRows(Sequence[Row]):
+    """Rows of a table that become dicts when they are read: the items of a million videos stay small.
+
+    Travels between processes as a list.
+    """
+
+    def __init__(self, table: pa.Table, start: int, stop: int) -> None:
+        self._table, self._start, self._stop = table, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._table.slice(self._start, len(self)).to_pylist())
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def __reduce__(self) -> tuple[type[list[Row]], tuple[list[Row]]]:
+        return list, (list(self),)
+
+
 @dataclass(frozen=True)
 class Task:
     """One shard to make.
@@ -57,7 +80,7 @@ class Task:
 
     level: int
     shard: str
-    items: list[Row] | None = None
+    items: Sequence[Row] | None = None
     upstream: str = ""
     start: int = 0
     stop: int | None = None
@@ -71,7 +94,11 @@ class Task:
 
     def dump(self) -> str:
         """The task as text, for travelling."""
-        return json.dumps(asdict(self))
+        return json.dumps(self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        items = None if self.items is None else list(self.items)
+        return {**vars(self), "items": items, "then": [task._fields() for task in self.then]}
 
     @classmethod
     def load(cls, data: str) -> Task:
@@ -173,7 +200,7 @@ def _table_rows(path: Place) -> list[Row]:
 def items_of(chain: Chain, task: Task) -> list[Row]:
     """The items of ``task``, read from the stage before where the task does not carry them."""
     if task.items is not None:
-        return task.items
+        return list(task.items)
     rows = items_below(chain[task.level - 1], task.upstream)[task.start : task.stop]
     if task.videos is None:
         return rows

@@ -7,10 +7,12 @@ import hashlib
 import os
 import resource
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 
@@ -161,11 +163,27 @@ def _cpu_seconds() -> float:
     """CPU seconds of this process and of its children so far, those that have ended included."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = time.process_time() + ended.ru_utime + ended.ru_stime
-    for child in psutil.Process().children():
+    for child in _children():
         with contextlib.suppress(psutil.Error):  # it ends just now
             times = child.cpu_times()
             total += times.user + times.system
     return total
+
+
+def _children() -> list[psutil.Process]:
+    """Children that this thread or the main one has started, which decoders are, from the kernel's own list
+    where it keeps one: psutil looks at every process of the machine, which takes longer than a small shard.
+    """
+    threads = {os.getpid(), threading.get_native_id()}
+    try:
+        lists = [Path(f"/proc/self/task/{thread}/children").read_text() for thread in threads]
+    except OSError:  # not Linux, or a kernel built without it
+        return psutil.Process().children()
+    children = []
+    for pid in " ".join(lists).split():
+        with contextlib.suppress(psutil.Error):  # it ends just now
+            children.append(psutil.Process(int(pid)))
+    return children
 
 
 def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:

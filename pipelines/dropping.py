@@ -107,6 +107,8 @@ class Dropper:
     def expect(self, tasks: Iterable[Task]) -> None:
         """Spare what ``tasks``, a new plan's, will read."""
         self._planned = {}
+        if not self._on:
+            return
         for task in (task for planned in tasks for task in (planned, *planned.then)):
             if self._level < task.level <= self._last:
                 shard = lineage.at(task.shard, self._level)

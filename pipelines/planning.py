@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from cluster.chain import Task, tasks_below
 from cluster.resources import free_bytes
 from pipelines.dropping import TRANSIENT, behind, needed_again, transient_level
 from pipelines.graph import BoundWhole, Graph, describe_stage
+from pipelines.planning_below import incomplete, retries, retry_tasks, why
+from pipelines.planning_first import first_tasks, growth_reasons, rejected_uris
 from pipelines.reasons import new_artifact_reason
 from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
@@ -27,7 +28,6 @@ from stages.catalog.listing import dataset_class, list_items, truth_rule
 from stages.catalog.stage import CatalogStage
 from stages.evaluation.fitting import refuse_unfit
 from stages.evaluation.scores_stage import ScoresStage
-from stages.stage import Row
 
 
 @dataclass
@@ -104,9 +104,9 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
         return Plan(graph, stages, [], 0, 0, free_bytes(graph.store))
     catalog = graph.chain[0].stage
     assert isinstance(catalog, CatalogStage)
-    listed = list_items(catalog.data, graph.chain[0].context.data_root)
+    listed = shardplan.listed_table(list_items(catalog.data, graph.chain[0].context.data_root))
     if options.limit is not None:
-        listed = listed[: options.limit]
+        listed = listed.slice(0, options.limit)
     _check_scores(graph, catalog, listed)
     ledgers = [Ledger.load(bound.artifact) for bound in graph.chain]
     if record:
@@ -126,15 +126,15 @@ def make_plan(graph: Graph, options: Options, record: bool = False) -> Plan:
     if needed:
         _plan_again(graph, ledgers, needed, stages)
         tasks = behind(graph.chain, tasks, needed)
-    return Plan(graph, stages, tasks, len(listed), gone, free_bytes(graph.store))
+    return Plan(graph, stages, tasks, listed.num_rows, gone, free_bytes(graph.store))
 
 
-def _check_scores(graph: Graph, catalog: CatalogStage, listed: Sequence[Row]) -> None:
+def _check_scores(graph: Graph, catalog: CatalogStage, listed: pa.Table) -> None:
     """Where something is scored, make sure that the data's ground truth allows it."""
     stages = {bound.stage.kind: bound.stage for bound in graph.chain}
     scores = stages.get("scores")
     if isinstance(scores, ScoresStage):
-        rule = truth_rule(catalog.data, graph.chain[0].context.data_root, listed)
+        rule = truth_rule(catalog.data, graph.chain[0].context.data_root, listed.to_pylist())
         refuse_unfit(scores.spec.protocols, rule, named="named" in stages)
 
 
@@ -152,13 +152,13 @@ def _counts(kind: str, artifact: Artifact, ledger: Ledger) -> StagePlan:
 
 
 def _plan_first(
-    graph: Graph, ledger: Ledger, listed: Sequence[Row], options: Options, record: bool
+    graph: Graph, ledger: Ledger, listed: pa.Table, options: Options, record: bool
 ) -> tuple[StagePlan, list[Task], int]:
     """The stage that takes listed files: new, changed and retried ones get new shards."""
     bound = graph.chain[0]
     artifact = bound.artifact
     plan = _counts(bound.stage.kind, artifact, ledger)
-    retry = _rejected_uris(ledger, listed) if options.retry_failed else set()
+    retry = rejected_uris(ledger, listed) if options.retry_failed else set()
     recorded = shardplan.read_plan(artifact)
     growth = shardplan.compare(recorded, listed, lambda uri: ledger.digest_of(source_id(uri)), retry)
     if record:
@@ -166,45 +166,18 @@ def _plan_first(
     else:
         layout = artifact.layout if artifact.exists() else graph.layout
         table = pa.concat_tables([recorded, shardplan.assign(recorded, growth, layout)])
-    tasks = _first_tasks(table, set(ledger.shards), {item["uri"] for item in listed})
+    tasks = first_tasks(table, ledger.shards, listed)
     plan.todo = sum(task.count for task in tasks)
     plan.bytes = 200 * plan.todo
     plan.frames = None
     if not artifact.exists():
         plan.reasons.append(new_artifact_reason(artifact, bound.stage))
     elif growth:
-        plan.reasons += _growth_reasons(growth)
-    unfinished = plan.todo - len(growth.items())
+        plan.reasons += growth_reasons(growth)
+    unfinished = plan.todo - growth.items.num_rows
     if unfinished > 0 and artifact.exists():
         plan.reasons.append(f"{unfinished} left by an earlier run")
     return plan, tasks, growth.gone if options.limit is None else 0
-
-
-def _growth_reasons(growth: shardplan.Growth) -> list[str]:
-    counted = {"new": growth.new, "changed": growth.changed, "to retry": growth.retried}
-    return [f"{len(items)} file{'s' * (len(items) != 1)} {word}" for word, items in counted.items() if items]
-
-
-def _rejected_uris(ledger: Ledger, listed: Sequence[Row]) -> set[str]:
-    rejected = set(ledger.with_status("rejected")["source"].to_pylist())
-    return {item["uri"] for item in listed if source_id(item["uri"]) in rejected}
-
-
-def _first_tasks(plan: pa.Table, committed: set[str], listed: set[str]) -> list[Task]:
-    """One task per recorded shard that is not committed and holds a listed file."""
-    shards: dict[str, list[Row]] = {}
-    for shard in pc.unique(plan["shard"]).to_pylist():
-        if shard not in committed:
-            shards[shard] = []
-    if not shards:
-        return []
-    for row in plan.filter(pc.is_in(plan["shard"], pa.array(list(shards)))).to_pylist():
-        shards[row.pop("shard")].append(row)
-    return [
-        Task(0, shard, items=items, count=len(items))
-        for shard, items in shards.items()
-        if any(item["uri"] in listed for item in items)
-    ]
 
 
 def _plan_below(
@@ -214,15 +187,13 @@ def _plan_below(
     bound, artifact = graph.chain[level], graph.chain[level].artifact
     ledger = ledgers[level]
     plan = _counts(bound.stage.kind, artifact, ledger)
-    incomplete = _incomplete(ledgers[level - 1], ledger)
     tasks: list[Task] = []
     if artifact.exists():
         committed = set(ledger.shards)
-        for shard in incomplete:
+        for shard in incomplete(ledgers[level - 1], ledger):
             tasks += [t for t in tasks_below(graph.chain, level - 1, shard) if t.shard not in committed]
-        retries = _retries(artifact, ledger, options, record)
-        tasks += _retry_tasks(level, retries, committed)
-        plan.reasons += [f"{n} videos {why}" for why, n in _why(tasks).items()]
+        tasks += retry_tasks(level, retries(artifact, ledger, options.retry_failed, record), committed)
+        plan.reasons += [f"{n} videos {reason}" for reason, n in why(tasks).items()]
         plan.frames, plan.bytes = sum(t.frames for t in tasks), sum(t.bytes for t in tasks)
         plan.todo = sum(t.count for t in tasks)
     else:
@@ -253,27 +224,6 @@ def _plan_again(
         plan.bytes = (plan.bytes or 0) + sum(ledger.shards[shard] for shard in needed)
 
 
-def _why(tasks: Sequence[Task]) -> Counter[str]:
-    reasons: Counter[str] = Counter()
-    for task in tasks:
-        reasons["to retry" if task.videos else "without a result yet"] += task.count
-    return reasons
-
-
-def _incomplete(above: Ledger, ledger: Ledger) -> list[str]:
-    """Upstream shards of which some video has no outcome here."""
-    rows = above.table.filter(pc.not_equal(above.table["status"].cast(pa.string()), "unchanged"))
-    names = zip(rows["video"].to_pylist(), rows["shard"].cast(pa.string()).to_pylist(), strict=True)
-    have = set(
-        zip(
-            ledger.table["video"].to_pylist(),
-            ledger.table["upstream"].cast(pa.string()).to_pylist(),
-            strict=True,
-        )
-    )
-    return sorted({shard for video, shard in names if (video, shard) not in have})
-
-
 def _estimate_all(graph: Graph, level: int, above: Ledger, plan: StagePlan) -> None:
     """Count everything upstream as to do, for an artifact that does not exist yet."""
     stage, source = graph.chain[level].stage, graph.chain[level - 1].artifact
@@ -287,41 +237,6 @@ def _estimate_all(graph: Graph, level: int, above: Ledger, plan: StagePlan) -> N
             if row["video"] in current:
                 frames, size = stage.estimate(row)
                 plan.frames, plan.bytes = plan.frames + frames, plan.bytes + size
-
-
-def _retries(artifact: Artifact, ledger: Ledger, options: Options, record: bool) -> pa.Table:
-    """The recorded retries, and with ``retry_failed`` the present rejects as one more generation."""
-    while True:
-        recorded = shardplan.read_retries(artifact)
-        rejected = ledger.with_status("rejected")
-        if not options.retry_failed or not rejected.num_rows:
-            return recorded
-        used = Counter(s.rsplit("-r", 1)[0] for s in pc.unique(recorded["shard"]).to_pylist())
-        rows = [
-            {"shard": f"{upstream}-r{used[upstream]:02d}", "upstream": upstream, "video": video}
-            for upstream, video in sorted(
-                zip(
-                    rejected["upstream"].cast(pa.string()).to_pylist(),
-                    rejected["video"].to_pylist(),
-                    strict=True,
-                )
-            )
-        ]
-        generation = pa.Table.from_pylist(rows, schema=shardplan.RETRY_SCHEMA)
-        number = len(shardplan.generations(artifact, "retry-"))
-        if not record or shardplan.record(artifact, generation, number, "retry-"):
-            return pa.concat_tables([recorded, generation])
-
-
-def _retry_tasks(level: int, retries: pa.Table, committed: set[str]) -> list[Task]:
-    shards: dict[tuple[str, str], list[str]] = {}
-    for row in retries.to_pylist():
-        if row["shard"] not in committed:
-            shards.setdefault((row["shard"], row["upstream"]), []).append(row["video"])
-    return [
-        Task(level, shard, upstream=upstream, videos=videos, count=len(videos))
-        for (shard, upstream), videos in shards.items()
-    ]
 
 
 def _plan_whole(bound: BoundWhole, before: Sequence[StagePlan]) -> StagePlan:

@@ -9,9 +9,10 @@ before it and from the layout in its own ``stage.json`` (`pieces`). Only its ret
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,15 +22,9 @@ from stages.artifacts.layout import Artifact, ShardLayout
 from stages.artifacts.place import Place, matches, whole_file
 from stages.stage import Row
 
-ITEM_SCHEMA = pa.schema(
-    [
-        ("shard", pa.string()),
-        ("uri", pa.string()),
-        ("bytes", pa.int64()),
-        ("mtime", pa.int64()),
-        ("known_digest", pa.string()),
-    ]
-)
+LISTED_SCHEMA = pa.schema([("uri", pa.string()), ("bytes", pa.int64()), ("mtime", pa.int64())])
+ITEM_SCHEMA = pa.schema([("shard", pa.string()), *LISTED_SCHEMA, ("known_digest", pa.string())])
+"""The rows of a shard lie together."""
 RETRY_SCHEMA = pa.schema([("shard", pa.string()), ("upstream", pa.string()), ("video", pa.string())])
 
 
@@ -38,33 +33,44 @@ def shard_id(number: int) -> str:
     return f"{number:06d}"
 
 
-@dataclass
+def listed_table(items: Sequence[Row]) -> pa.Table:
+    """Listed items as a table (`LISTED_SCHEMA`), which takes a fifth of their room, in the same order."""
+    return pa.Table.from_pylist(list(items), schema=LISTED_SCHEMA)
+
+
+@dataclass(frozen=True)
 class Growth:
     """What a listing adds to a recorded plan.
 
     Attributes:
-        new, changed, retried: items by the reason for which they get a shard.
+        items: all items that need a shard (`ITEM_SCHEMA` without ``shard``), sorted by uri.
+        new, changed, retried: how many of them, by the reason for which they get a shard.
         kept: how many listed items the plan has already.
         gone: how many items of the plan are no longer listed.
     """
 
-    new: list[Row] = field(default_factory=list)
-    changed: list[Row] = field(default_factory=list)
-    retried: list[Row] = field(default_factory=list)
-    kept: int = 0
-    gone: int = 0
-
-    def items(self) -> list[Row]:
-        """All items that need a shard, in the order of the listing."""
-        return sorted([*self.new, *self.changed, *self.retried], key=lambda item: item["uri"].encode())
+    items: pa.Table
+    new: int
+    changed: int
+    retried: int
+    kept: int
+    gone: int
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.retried)
+        return self.items.num_rows > 0
 
 
 def generations(artifact: Artifact, prefix: str = "") -> list[Place]:
-    """The recorded generations, oldest first."""
-    return matches(artifact.plan_folder, f"{prefix}[0-9]*.parquet")
+    """The recorded generations, oldest first. A listing only hints how many there are: they are numbered, and
+    the one after the last it shows is asked for by name."""
+    count = len(matches(artifact.plan_folder, f"{prefix}[0-9]*.parquet"))
+    while _generation(artifact, count, prefix).exists():
+        count += 1
+    return [_generation(artifact, number, prefix) for number in range(count)]
+
+
+def _generation(artifact: Artifact, number: int, prefix: str) -> Place:
+    return artifact.plan_folder / f"{prefix}{number:06d}.parquet"
 
 
 def read_plan(artifact: Artifact) -> pa.Table:
@@ -84,56 +90,61 @@ def _concat(files: Sequence[Place], schema: pa.Schema) -> pa.Table:
 
 
 def compare(
-    plan: pa.Table, listed: Sequence[Row], digest_of: Callable[[str], str], retry: set[str]
+    plan: pa.Table, listed: pa.Table, digest_of: Callable[[str], str], retry: Collection[str]
 ) -> Growth:
-    """What ``listed`` adds to ``plan``.
+    """What ``listed`` (`LISTED_SCHEMA`) adds to ``plan``.
 
     A file whose size and modification time are those of the plan's latest entry is kept. One of the same
     size with another time may only have been touched: its known digest goes along, so that the stage can
     tell. ``retry`` holds the uris that are to be tried again although they have not changed.
     """
-    uris = plan["uri"].to_pylist()
-    known = dict(
-        zip(uris, zip(plan["bytes"].to_pylist(), plan["mtime"].to_pylist(), strict=True), strict=True)
+    latest = plan.select(LISTED_SCHEMA.names).take(
+        pa.array(np.arange(plan.num_rows)[::-1])
+    )  # of equal ones `index_in` finds the first
+    before = latest.take(pc.index_in(listed["uri"], latest["uri"]))
+    known = _mask(pc.is_valid(before["uri"]))
+    same_size = known & _mask(pc.equal(before["bytes"], listed["bytes"]))
+    same = same_size & _mask(pc.equal(before["mtime"], listed["mtime"]))
+    retried = known & _mask(pc.is_in(listed["uri"], pa.array(sorted(retry), pa.string())))
+    changed = known & ~same & ~retried
+    digests: list[str | None] = [None] * listed.num_rows
+    touched = np.flatnonzero(changed & same_size)
+    for index, uri in zip(touched, listed["uri"].take(pa.array(touched)).to_pylist(), strict=True):
+        digests[index] = digest_of(uri) or None
+    found = listed.append_column("known_digest", pa.array(digests, pa.string()))
+    return Growth(
+        found.filter(pa.array(~known | retried | changed)).sort_by("uri"),
+        new=int((~known).sum()),
+        changed=int(changed.sum()),
+        retried=int(retried.sum()),
+        kept=int((same & ~retried).sum()),
+        gone=pc.count_distinct(plan["uri"]).as_py() - int(known.sum()),
     )
-    growth = Growth()
-    seen = 0
-    for item in listed:
-        uri = item["uri"]
-        before = known.get(uri)
-        if before is None:
-            growth.new.append({**item, "known_digest": None})
-            continue
-        seen += 1
-        if uri in retry:
-            growth.retried.append({**item, "known_digest": None})
-        elif before == (item["bytes"], item["mtime"]):
-            growth.kept += 1
-        else:
-            digest = digest_of(uri) if before[0] == item["bytes"] else ""
-            growth.changed.append({**item, "known_digest": digest or None})
-    growth.gone = len(known) - seen
-    return growth
+
+
+def _mask(flags: pa.ChunkedArray) -> np.ndarray:
+    """Flags as numpy booleans; an unknown one is False."""
+    return np.asarray(pc.fill_null(flags, False))
 
 
 def assign(plan: pa.Table, growth: Growth, layout: ShardLayout) -> pa.Table:
     """The next generation: the growth's items cut into shards whose numbers follow the plan's."""
     used = pc.max(plan["shard"]).as_py() if plan.num_rows else None
     first = int(used) + 1 if used is not None else 0
-    items = growth.items()
-    rows = [{**item, "shard": shard_id(first + i // layout.videos)} for i, item in enumerate(items)]
-    return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+    shards = np.arange(growth.items.num_rows) // layout.videos
+    names = pa.array([shard_id(first + n) for n in range(shards[-1] + 1 if len(shards) else 0)], pa.string())
+    return growth.items.add_column(0, "shard", names.take(pa.array(shards))).cast(ITEM_SCHEMA)
 
 
 def record(artifact: Artifact, generation: pa.Table, number: int, prefix: str = "") -> bool:
     """Record ``generation`` as the ``number``-th; False if another run was first."""
     buffer = io.BytesIO()
     pq.write_table(generation, buffer, compression="zstd")
-    return atomic.create(artifact.plan_folder / f"{prefix}{number:06d}.parquet", buffer.getvalue())
+    return atomic.create(_generation(artifact, number, prefix), buffer.getvalue())
 
 
 def grow(
-    artifact: Artifact, listed: Sequence[Row], digest_of: Callable[[str], str], retry: set[str]
+    artifact: Artifact, listed: pa.Table, digest_of: Callable[[str], str], retry: Collection[str]
 ) -> pa.Table:
     """Record whatever ``listed`` adds and return the whole plan."""
     while True:
@@ -145,7 +156,7 @@ def grow(
         generation = assign(plan, growth, artifact.layout)
         if record(artifact, generation, number):
             return pa.concat_tables([plan, generation])
-        retry = set()  # the other run retries the same ones
+        retry = ()  # the other run retries the same ones
 
 
 @dataclass(frozen=True)

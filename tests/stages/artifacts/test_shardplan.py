@@ -15,7 +15,7 @@ def item(uri, size=10, mtime=1):
 
 
 def grow(artifact, *items, digests=None, retry=()):
-    return shardplan.grow(artifact, list(items), (digests or {}).get, set(retry))
+    return shardplan.grow(artifact, shardplan.listed_table(items), (digests or {}).get, set(retry))
 
 
 def shards(plan):
@@ -47,9 +47,19 @@ def test_changed_touched_and_retried_items_get_an_appended_shard(artifact):
     assert added == {"a": None, "b": "d1", "c": None}  # only a file of equal size can have been touched
 
 
+def test_an_item_is_compared_with_its_latest_entry(artifact):
+    grow(artifact, item("a"), item("b"))
+    grow(artifact, item("a", size=11), item("b"))
+    third = grow(artifact, item("a", size=10), item("b"))
+    assert [row["bytes"] for row in third.to_pylist() if row["uri"] == "a"] == [10, 11, 10]
+    assert grow(artifact, item("a", size=10), item("b")) == third
+
+
 def test_gone_items_are_counted(artifact):
     grow(artifact, item("a"), item("b"))
-    growth = shardplan.compare(shardplan.read_plan(artifact), [item("b")], {}.get, set())
+    growth = shardplan.compare(
+        shardplan.read_plan(artifact), shardplan.listed_table([item("b")]), {}.get, set()
+    )
     assert (growth.gone, growth.kept, bool(growth)) == (1, 1, False)
 
 
