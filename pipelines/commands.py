@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
 
 from cluster.resources import cpus
 from configs.compose import to_dict
@@ -40,7 +41,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
     """Run the recipe."""
     graph = build(config, args.limit)
     options = Options(args.limit, args.retry_failed)
-    runner = make_runner(args, config)
+    runner = make_runner(args, config, output.error)
     plan = make_plan(graph, options, record=True)
     refuse_unschedulable(plan, _here(args))
     record = RunRecord(graph.store, config, [bound.artifact.root.name for bound in graph.chain])
@@ -116,8 +117,8 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     )
 
 
-def make_runner(args: argparse.Namespace, config: Config) -> Runner:
-    """The runner that ``--runner``, ``--workers`` and ``--address`` ask for."""
+def make_runner(args: argparse.Namespace, config: Config, tell: Callable[[str], None]) -> Runner:
+    """The runner that ``--runner``, ``--workers`` and ``--address`` ask for; ``tell`` takes its sentences."""
     if args.runner == "local":
         from cluster.local import LocalRunner
 
@@ -125,7 +126,7 @@ def make_runner(args: argparse.Namespace, config: Config) -> Runner:
     from cluster.on_ray import RayRunner
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
-    return RayRunner(workers, config.run.gpus, args.address, fit_workers=config.run.train_workers)
+    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, tell)
 
 
 def status_command(config: Config, args: argparse.Namespace, output: Output) -> int:

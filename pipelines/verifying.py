@@ -98,7 +98,7 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
     """Make each damaged shard again, stage by stage: a later one reads what an earlier one has repaired."""
     from pipelines.commands import make_runner
 
-    runner = make_runner(args, graph.config)
+    runner = make_runner(args, graph.config, output.error)
     repaired = []
     for level in range(len(graph.chain)):
         tasks = [task_again(graph.chain, level, damage.shard) for damage in found if damage.level == level]
