@@ -70,7 +70,7 @@ class RayRunner:
     def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         with connected(self._address, self._workers):
-            fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0)
+            fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0, self._tell)
 
     def _stream(self, chain: Chain, run_id: str, tasks: Sequence[Task], workers: int) -> Iterator[Receipt]:
         """One graph over ``tasks``; what is lost with a node or a worker on the way is missing."""

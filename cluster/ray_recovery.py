@@ -1,4 +1,4 @@
-"""Lost nodes and killed workers: what they leave undone is made in another round, on the nodes that are there.
+"""Lost nodes and killed workers: what they leave undone is made in another round, on the nodes that are left.
 
 Ray restarts a lost actor wherever there is room. The shard it was making is not handed to it again, for it
 might wait for room for ever while others idle: Ray Data drops the task, the graph goes on, and what is left
@@ -92,7 +92,7 @@ def in_rounds(
     idle, room = 0, workers
     while todo := left.begin():
         done = 0
-        with _Watch(room, gpus, tell) as watch, _dropped() as causes:
+        with Watch(room, gpus, tell) as watch, _dropped() as causes:
             try:
                 for receipt in make(todo, room):
                     if left.take(receipt):
@@ -111,33 +111,37 @@ def in_rounds(
         room = min(workers, wait_for_room(gpus, tell))
 
 
-def wait_for_room(gpus: float, tell: Tell) -> int:
-    """How many workers the cluster has room for, as soon as that is at least one."""
+def wait_for_room(gpus: float, tell: Tell, least: int = 1) -> int:
+    """How many workers the cluster has room for, as soon as that is ``least`` or more."""
     told = float("-inf")
-    while not (room := _room(gpus)):
+    while (room := _room(gpus)) < least:
         if time.monotonic() - told > REMIND_S:
             told = time.monotonic()
-            tell(f"waiting for nodes: none of the {_alive_count()} that are there has a {_unit(gpus)} for a worker")
+            tell(_waiting(room, least, gpus))
         time.sleep(WATCH_S / 2)
     return room
 
 
-class _Watch:
-    """Tells while a graph runs which nodes are lost, and what is waited for.
+class Watch:
+    """Tells while something runs on the cluster which nodes are lost, and that nodes are waited for.
+
+    Args:
+        workers: how many it would like to have, with so many ``gpus`` each.
+        tell: takes sentences for the user.
+        least: with fewer workers it waits.
 
     Attributes:
-        lost: how many nodes were lost.
+        lost: how many nodes were lost so far.
     """
 
-    def __init__(self, workers: int, gpus: float, tell: Tell) -> None:
-        self._workers, self._gpus, self._tell = workers, gpus, tell
+    def __init__(self, workers: int, gpus: float, tell: Tell, least: int = 1) -> None:
+        self._workers, self._gpus, self._tell, self._least = workers, gpus, tell, least
         self.lost = 0
         self._known = _alive()
-        self._short_since: float | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         self._thread.start()
         return self
 
@@ -151,13 +155,13 @@ class _Watch:
         while not self._ended.wait(WATCH_S):
             self._look()
             room = _room(self._gpus)
-            if room >= 1:
+            if room >= self._least:
                 if reminded:
-                    self._tell(f"going on: there is room for {min(room, self._workers)} of {self._workers} workers")
+                    self._tell(f"going on: {min(room, self._workers)} of {self._workers} workers have room")
                 reminded = 0.0
             elif not reminded or time.monotonic() - reminded > REMIND_S:
                 reminded = time.monotonic()
-                self._tell(f"waiting for nodes: no {_unit(self._gpus)} is left for any of the workers")
+                self._tell(_waiting(room, self._least, self._gpus))
 
     def _look(self) -> None:
         alive = _alive()
@@ -165,10 +169,18 @@ class _Watch:
             self.lost += 1
             room = min(_room(self._gpus), self._workers)
             self._tell(
-                f"node {self._known[node]} is lost: its unfinished shards are made again; "
+                f"node {self._known[node]} is lost: what it has not finished is done again; "
                 f"{room} of {self._workers} workers have room"
             )
         self._known = alive
+
+
+def _waiting(room: int, least: int, gpus: float) -> str:
+    unit = f"{gpus:g} GPUs" if gpus else "a CPU"
+    return (
+        f"waiting for nodes: {least} worker{'s' * (least > 1)} with {unit} each must have room, the "
+        f"{len(_alive())} nodes that are there have it for {room}"
+    )
 
 
 @dataclass(frozen=True)
@@ -220,14 +232,6 @@ def _given_up(cause: _Cause, count: int) -> Iterator[Receipt]:
 
 def _alive() -> dict[str, str]:
     return {n["NodeID"]: f"{n['NodeManagerAddress']} ({n['NodeID'][:8]})" for n in ray.nodes() if n["Alive"]}
-
-
-def _alive_count() -> int:
-    return len(_alive())
-
-
-def _unit(gpus: float) -> str:
-    return f"share of {gpus:g} GPUs" if gpus else "CPU"
 
 
 def _room(gpus: float) -> int:
