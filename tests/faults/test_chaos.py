@@ -94,7 +94,7 @@ def play(nodes: Nodes, recipe: Recipe, store: Path, seed: int, kills: int, drive
     assert "Traceback" not in chaos.output, chaos.output
 
 
-@pytest.mark.parametrize("seed", GIVEN or [5])
+@pytest.mark.parametrize("seed", GIVEN or [6])
 def test_nodes_killed_at_random_cost_no_byte(
     nodes: Nodes, features: Recipe, tmp_path: Path, seed: int
 ) -> None:
