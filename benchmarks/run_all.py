@@ -11,6 +11,7 @@ memory.py           peak memory of a worker: a 10-minute 1080p file over a 1-min
 feature_store.py    five consecutive frames: bytes read over needed, time over a raw ``pread``
 training.py         SOLV at published sizes over the direct formulation; waiting for data
 scoring.py          ``@solv`` protocols at 480p: seconds a video; memory of ``jf@davis17u``
+scaling.py          1, 2 and 4 Ray nodes on this machine: efficiency, and what bounds it
 ==================  ==========================================================================
 """
 
@@ -38,6 +39,7 @@ COMMANDS = (
     ("memory.py", "--decoder", "pyav"),
     ("training.py",),
     ("scoring.py",),
+    ("scaling.py",),
 )
 STORE_TARGETS = {"bytes_ratio": 1.01, "time_ratio": 1.3}
 
