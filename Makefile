@@ -40,7 +40,7 @@ bench: install
 	$(BIN)/python benchmarks/run_all.py
 
 # Nodes, and drivers, killed at random on a cluster on this machine: minutes per seed. CHAOS_SEEDS="1 2" repeats.
-CHAOS_SEEDS ?= $(shell shuf -i 1-99999 -n 3)
+CHAOS_SEEDS := $(or $(CHAOS_SEEDS),$(shell shuf -i 1-99999 -n 3))
 chaos: install
 	@echo "seeds: $(CHAOS_SEEDS)"
 	TUBEFLOW_CHAOS_SEEDS="$(CHAOS_SEEDS)" $(BIN)/python -m pytest -s tests/faults/test_chaos.py
