@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts import manifest
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import Place, StoreError, whole_file
 from stages.artifacts.shardplan import pieces
 from stages.stage import UPSTREAM_SHARD, MapStage, Row, WorkContext
 
@@ -143,9 +143,11 @@ def items_below(bound: BoundStage, shard: str) -> list[Row]:
     return rows
 
 
-def _table_rows(path: Path) -> list[Row]:
+def _table_rows(path: Place) -> list[Row]:
     try:
-        rows: list[Row] = pq.read_table(path).to_pylist()
+        rows: list[Row] = pq.read_table(whole_file(path)).to_pylist()
+    except StoreError:
+        raise
     except (OSError, pa.ArrowInvalid) as error:
         raise manifest.damaged(path, error) from error
     return rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import resource
 import time
 import traceback
@@ -17,6 +16,7 @@ from cluster.chain import UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks
 from stages.artifacts import atomic, manifest
 from stages.artifacts.attempts import FileAttempts
 from stages.artifacts.commit import RepairRefusedError, commit
+from stages.artifacts.place import Place, opened
 from stages.errors import SettingsError
 from stages.outcome import Done, Outcome, Skipped
 from stages.stage import Row, ShardWorker, ShardWriter
@@ -114,14 +114,15 @@ class ShardExecutor:
 class _Starts:
     """Counts how often a shard was begun in one run: one that kills its worker can't do so for ever."""
 
-    def __init__(self, path: os.PathLike[str], shard: str) -> None:
+    def __init__(self, path: Place, shard: str) -> None:
         self._path = path
         self._shard = shard
 
     def count(self) -> None:
-        with open(self._path, "ab") as file:  # noqa: PTH123 - one appended byte per start
-            file.write(b".")
-            starts = file.tell()
+        starts = 1
+        with contextlib.suppress(FileNotFoundError):
+            starts += len(self._path.read_bytes())
+        atomic.write_bytes(self._path, b"." * starts)
         if starts > MAX_STARTS:
             self.forget()
             raise SettingsError(
@@ -130,8 +131,7 @@ class _Starts:
             )
 
     def forget(self) -> None:
-        if os.path.exists(self._path):  # noqa: PTH110
-            os.unlink(self._path)  # noqa: PTH108
+        self._path.unlink(missing_ok=True)
 
 
 def _estimate(estimate: object, work: Sequence[Row]) -> int | None:
@@ -169,7 +169,7 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
     )
 
 
-def shard_digest(path: os.PathLike[str]) -> str:
+def shard_digest(path: Place) -> str:
     """SHA-256 (hex) of a file, read in blocks."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

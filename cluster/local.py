@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import ShardExecutor
 from cluster.together import train_together
+from stages.artifacts import scratch
+from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
 
@@ -34,12 +35,13 @@ class LocalRunner:
         else:
             yield from _in_pool(chain, tasks, run_id, self._workers)
 
-    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage in this process, or in a few that train together; its files go into ``folder``."""
-        if self._fit_workers == 1:
-            stage.make(inputs, folder, context)
-        else:
-            train_together(stage, inputs, folder, context, self._fit_workers)
+        with scratch.filled(folder) as files:
+            if self._fit_workers == 1:
+                stage.make(inputs, files, context)
+            else:
+                train_together(stage, inputs, files, context, self._fit_workers)
 
 
 def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:

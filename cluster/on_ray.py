@@ -13,7 +13,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.chain import Chain, Receipt, Task
@@ -22,6 +21,7 @@ from cluster.ray_checks import check_capacity, check_nodes, default_workers
 from cluster.ray_recovery import in_rounds
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
+from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
 # isort: split
@@ -67,7 +67,7 @@ class RayRunner:
             stream = functools.partial(self._stream, chain, run_id)
             yield from in_rounds(tasks, stream, workers, self._gpus, self._tell)
 
-    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         with connected(self._address, self._workers):
             fit_on_ray(stage, inputs, folder, context, self._fit_workers, self._gpus > 0, self._tell)

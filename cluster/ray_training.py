@@ -7,9 +7,7 @@ import dataclasses
 import functools
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from cluster.ray_checks import check_capacity
@@ -17,15 +15,18 @@ from cluster.ray_recovery import Tell, Watch, wait_for_room
 from cluster.ray_setup import ray  # before Ray Train: it sets what that reads when it is imported
 from cluster.resources import ResourcesError
 from cluster.training import KNOWN, Problem, Seldom
+from stages.artifacts import scratch
+from stages.artifacts.place import Place, Url, remove_tree
 from stages.stage import FitStage, WorkContext
 
 _TRAIN_FAILURES = 3
+_RECORD = ".train"
 
 
 def fit_on_ray(
     stage: FitStage,
-    inputs: Sequence[Path],
-    folder: Path,
+    inputs: Sequence[Place],
+    folder: Place,
     context: WorkContext,
     workers: int,
     gpu: bool,
@@ -66,13 +67,13 @@ def fit_on_ray(
                 tell(f"training {stage.name} goes on {_from(trace)}: it lost a worker ({_why(error)})")
             wait_for_room(float(gpu), tell, workers)
     Problem(folder).raise_told()
-    shutil.rmtree(folder / ".train", ignore_errors=True)  # Ray Train's own record, no part of the model
+    remove_tree(folder / _RECORD)  # Ray Train's own, no part of the model
 
 
 def _attempt(
     stage: FitStage,
-    inputs: Sequence[Path],
-    folder: Path,
+    inputs: Sequence[Place],
+    folder: Place,
     context: WorkContext,
     workers: int,
     gpu: bool,
@@ -88,19 +89,22 @@ def _attempt(
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         run_config=RunConfig(
             name=f"{stage.name}-{number}",
-            storage_path=str(folder / ".train"),
+            storage_path=_storage_path(folder / _RECORD),
+            storage_filesystem=_storage_filesystem(folder / _RECORD),
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     ).fit()
 
 
-def _trace(checkpoints: Path | None) -> list[str]:
+def _trace(folder: Place | None) -> list[str]:
     """The checkpoints that there are, oldest first: another list after a failure means progress."""
-    if checkpoints is None or not checkpoints.exists():
+    from stages.learning.checkpoint import checkpoints
+
+    try:
+        fits = sorted(folder.iterdir(), key=lambda fit: fit.name) if folder is not None else []
+    except FileNotFoundError:
         return []
-    folders = (folder for folder in checkpoints.iterdir() if folder.is_dir())
-    found = (f"{folder.name}/{path.name}" for folder in folders for path in folder.iterdir())
-    return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
+    return [f"{fit.name}/{path.name}" for fit in fits for path in checkpoints(fit)]
 
 
 def _from(trace: Sequence[str]) -> str:
@@ -128,8 +132,21 @@ def _given_up(stage: FitStage, times: int, trace: Sequence[str], error: Exceptio
     )
 
 
+def _storage_path(record: Place) -> str:
+    return record.path if isinstance(record, Url) else str(record)
+
+
+def _storage_filesystem(record: Place) -> Any:
+    """For a URL the file system that we use there ourselves, with the credentials that it finds."""
+    if not isinstance(record, Url):
+        return None
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return PyFileSystem(FSSpecHandler(record.fs))
+
+
 def _train(
-    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, _: dict[str, Any]
+    stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext, _: dict[str, Any]
 ) -> None:
     """One worker of a training."""
     from ray import train
@@ -142,7 +159,8 @@ def _train(
     if device.startswith("cuda") and context.device != "cpu":
         context = dataclasses.replace(context, device=device)
     try:
-        stage.make(inputs, folder, dataclasses.replace(context, report=Seldom(train.report)))
+        with scratch.filled(folder) as files:  # the first worker's; the others write none
+            stage.make(inputs, files, dataclasses.replace(context, report=Seldom(train.report)))
     except tuple(KNOWN.values()) as error:  # trying again would not help
         problem.tell(error)
         if train.get_context().get_world_size() > 1:

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from stages.artifacts.place import Place
+
 
 class ResourcesError(RuntimeError):
     """The run can't be scheduled or stored: exit code 5. The message says what is short and of how much."""
@@ -16,8 +18,10 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_bytes(folder: Path) -> int:
-    """Free bytes on the file system that ``folder`` is, or would be, on."""
+def free_bytes(folder: Place) -> int | None:
+    """Free bytes on the file system that ``folder`` is, or would be, on; None at a URL."""
+    if not isinstance(folder, Path):
+        return None
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.training import KNOWN, Problem
+from stages.artifacts.place import Place
 from stages.stage import FitStage, WorkContext
 
 _FAILED = 1
@@ -23,7 +24,7 @@ _PATIENCE = timedelta(hours=12)  # the first process validates and writes while 
 
 
 def train_together(
-    stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext, workers: int
+    stage: FitStage, inputs: Sequence[Place], folder: Path, context: WorkContext, workers: int
 ) -> None:
     """Run ``stage`` in ``workers`` processes; the first of them writes the files.
 
@@ -79,7 +80,7 @@ def _wait(processes: Sequence[multiprocessing.process.BaseProcess]) -> int:
 
 def _member(
     stage: FitStage,
-    inputs: Sequence[Path],
+    inputs: Sequence[Place],
     folder: Path,
     context: WorkContext,
     rank: int,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
+from stages.artifacts import atomic
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.layout import FormatError
 from stages.artifacts.manifest import DamagedError
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 
 KNOWN: dict[str, type[Exception]] = {
@@ -25,7 +26,7 @@ class Problem:
         folder: where the training's files are made; it is not published after an error.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self._path = folder / ".problem"
 
     @property
@@ -41,12 +42,12 @@ class Problem:
     def tell(self, error: Exception) -> None:
         """Keep ``error``, one of `KNOWN`, with its message."""
         name = next(name for name, kind in KNOWN.items() if isinstance(error, kind))
-        self._path.write_text(json.dumps([name, str(error)]))
+        atomic.write_bytes(self._path, json.dumps([name, str(error)]).encode())
 
     def tell_bug(self, text: str) -> None:
         """Keep the traceback ``text`` of any other error, unless one was told before."""
         if not self.told:
-            self._path.write_text(json.dumps(["", text]))
+            atomic.write_bytes(self._path, json.dumps(["", text]).encode())
 
     def raise_told(self) -> None:
         """Raise what was told, if anything was.

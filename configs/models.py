@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stages.artifacts import whole
 from stages.artifacts.layout import FormatError, read_stage_json
+from stages.artifacts.place import Place, StoreError, place
 from stages.errors import SettingsError
 
 SECTIONS = ("backbone", "decode", "method")
@@ -25,7 +25,7 @@ class GivenModel:
         features: identity of the features that it was trained on.
     """
 
-    folder: Path
+    folder: Place
     fingerprint: str
     settings: dict[str, Any]
     features: dict[str, Any]
@@ -37,10 +37,10 @@ def read_model(text: str) -> GivenModel:
     Raises:
         SettingsError: there is none, or its training has not ended.
     """
-    folder = Path(text).expanduser().absolute()
+    folder = place(text).expanduser().absolute()
     try:
         spec = read_stage_json(folder)
-    except FormatError:
+    except (FormatError, StoreError):
         raise
     except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
         raise SettingsError(f"model={text}: no model there (no readable stage.json in {folder})") from error

@@ -13,6 +13,7 @@ from pipelines.runs import STALE_S, all_runs
 from stages.artifacts import atomic
 from stages.artifacts.layout import Artifact, FormatError
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, matches, size_below
 from stages.errors import SettingsError
 
 
@@ -20,14 +21,14 @@ from stages.errors import SettingsError
 class Leftover:
     """A file that nothing refers to."""
 
-    path: Path
+    path: Place
     why: str
     bytes: int
-    manifest: Path | None = None
+    manifest: Place | None = None
     """Where its manifest would be: should it appear, the file is no left-over any more."""
 
 
-def collect(store: Path, remove: bool, output: Output) -> int:
+def collect(store: Place, remove: bool, output: Output) -> int:
     """List (and with ``remove`` delete) temporary files, shards without a manifest, and old attempt counts.
 
     Raises:
@@ -55,50 +56,52 @@ def collect(store: Path, remove: bool, output: Output) -> int:
     return 0
 
 
-def artifacts(store: Path) -> Iterator[Path]:
+def artifacts(store: Place) -> Iterator[Place]:
     """The folders of all artifacts in ``store``."""
-    for path in sorted(store.glob("*/*/stage.json")):
+    for path in matches(store, "*/*/stage.json"):
         yield path.parent
 
 
-def _temporaries(store: Path) -> Iterator[Leftover]:
+def _temporaries(store: Place) -> Iterator[Leftover]:
     """Hidden files, and folders of half-made whole stages, in records of runs and in artifacts."""
+    if not isinstance(store, Path):
+        return  # objects appear whole or not at all
     for folder in [*store.glob("runs/*"), *store.glob("*/*-" + "[0-9a-f]" * 8)]:
         for path in sorted(folder.rglob(".*" + atomic.TEMP_SUFFIX)):
             within = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             yield Leftover(path, "temporary file of a killed run", sum(p.stat().st_size for p in within))
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def _remove(path: Place) -> None:
+    if isinstance(path, Path) and path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _leftovers(root: Path) -> Iterator[Leftover]:
+def _leftovers(root: Place) -> Iterator[Leftover]:
     try:
         artifact = Artifact.at(root)
     except (FormatError, KeyError):
         return
     committed = set(artifact.committed())
     for folder, suffix in (("shards", artifact.suffix), ("rejects", ".parquet")):
-        for path in (root / folder).glob(f"{artifact.kind}-*{suffix}"):
+        for path in matches(root / folder, f"{artifact.kind}-*{suffix}"):
             shard = path.name[len(artifact.kind) + 1 : -len(suffix)]
             if shard not in committed:
                 size = path.stat().st_size
                 yield Leftover(path, "shard without a manifest", size, artifact.manifest(shard))
-    for path in (root / "attempts").glob("*"):
+    for path in matches(root / "attempts", "*"):
         if path.suffix != ".json":
             yield Leftover(path, "start count of a killed run", path.stat().st_size)
 
 
-def disk_use(store: Path, output: Output) -> int:
+def disk_use(store: Place, output: Output) -> int:
     """Print bytes, videos and frames of every artifact."""
     rows: list[list[str]] = []
     data: list[dict[str, Any]] = []
     for root in artifacts(store):
-        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        size = size_below(root)
         entry: dict[str, Any] = {
             "artifact": f"{root.parent.name}/{root.name}",
             "bytes": size,

@@ -99,8 +99,8 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     output.totals(totals, folders)
     for item in graph.whole:
         output.say(f"{item.stage.kind}: {item.folder}")
-        made = whole.current(item.folder)
-        if made is not None and (told := item.stage.told(made[0])):
+        made = whole.files(item.folder)
+        if made is not None and (told := item.stage.told(made)):
             output.say(f"  {told}")
     output.metrics(artifacts)
     accuracy = read_accuracy(artifacts["clip"]) if "clip" in artifacts else {}

@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipelines.reasons import flatten
 from pipelines.runs import runs_folder
 from stages.artifacts import atomic
 from stages.artifacts.layout import read_stage_json
+from stages.artifacts.place import Place, matches, place
 from stages.errors import SettingsError
 from stages.evaluation.results import read_metrics
 from stages.metrics.all_protocols import help_of
@@ -45,7 +45,7 @@ class Measured:
     """
 
     run: str
-    metrics: Path
+    metrics: Place
     data: str
     settings: Mapping[str, Any]
     content: Mapping[str, Any]
@@ -93,9 +93,10 @@ def compare(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _measured(store: Path, text: str) -> Measured:
+def _measured(store: Place, text: str) -> Measured:
     """The figures of the run ``text``: a run's name, its folder, or a folder of metrics."""
-    folder = next((p for p in (runs_folder(store) / text, Path(text).expanduser()) if p.is_dir()), None)
+    named = [runs_folder(store) / text] if "://" not in text else []
+    folder = next((p for p in (*named, place(text).expanduser()) if p.is_dir()), None)
     if folder is None:
         raise SettingsError(f"{text}: no such run in {runs_folder(store)}, and no folder of that name")
     folder = folder.absolute()
@@ -111,18 +112,18 @@ def _measured(store: Path, text: str) -> Measured:
     return Measured(folder.name, metrics, read_stage_json(metrics)["inputs"][0], settings, content)
 
 
-def _metrics_of(run: Path) -> Path | None:
+def _metrics_of(run: Place) -> Place | None:
     """The folder of metrics that a run's record names, if it made some."""
     try:
         found = json.loads((run / "status.json").read_text()).get("artifacts", {}).get("metrics")
     except (OSError, ValueError):
         return None
-    return None if found is None else Path(found)
+    return None if found is None else place(found)
 
 
-def _run_of(metrics: Path) -> Path | None:
+def _run_of(metrics: Place) -> Place | None:
     """The latest run in its store that made a folder of metrics, or found it made."""
-    runs = sorted(runs_folder(metrics.parent.parent).glob("*/status.json"), reverse=True)
+    runs = reversed(matches(runs_folder(metrics.parent.parent), "*/status.json"))
     return next((path.parent for path in runs if _metrics_of(path.parent) == metrics), None)
 
 
@@ -146,7 +147,7 @@ def _notes(measured: Sequence[Measured], protocols: Sequence[str]) -> Iterator[s
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{run} {count}" for run, count in counts.items())
         yield f"The runs scored different numbers of videos: {listed}."
-    seen: dict[Path, str] = {}
+    seen: dict[Place, str] = {}
     for m in measured:
         if m.metrics in seen:
             yield f"{m.run} and {seen[m.metrics]} have the same figures, which count once."

@@ -18,6 +18,7 @@ from pipelines.remaking import task_again
 from pipelines.runs import STALE_S, RunStatus, runs_folder, status_of
 from stages.artifacts import dropping, lineage, whole
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import matches
 from stages.discovery.sample import sampled_shards
 
 TRANSIENT = "features"
@@ -168,7 +169,7 @@ def _read(chain: Chain, level: int, shard: str, last: int) -> bool:
 def _other_runs(graph: Graph, run_id: str) -> list[RunStatus]:
     """Runs on the store, beside ``run_id``, that may be alive; records that are too old are not even read."""
     found = []
-    for path in runs_folder(graph.store).glob("*/status.json"):
+    for path in matches(runs_folder(graph.store), "*/status.json"):
         if path.parent.name == run_id:
             continue
         try:

@@ -13,6 +13,7 @@ from cluster.chain import BoundStage, Chain
 from configs.schema import Config
 from pipelines.builders import BUILDERS, given_model, stage_names
 from stages.artifacts.layout import Artifact, ShardLayout
+from stages.artifacts.place import Place, place
 from stages.errors import SettingsError
 from stages.stage import FitStage, Limits, MapStage, Stage, WholeStage, WorkContext
 
@@ -28,10 +29,10 @@ class BoundWhole:
     """
 
     stage: WholeStage
-    folder: Path
+    folder: Place
     inputs: tuple[Artifact, ...]
     fingerprint: str
-    wholes: tuple[Path, ...] = ()
+    wholes: tuple[Place, ...] = ()
     after: int = 0
     context: WorkContext = dataclasses.field(kw_only=True)
 
@@ -56,7 +57,7 @@ class Graph:
     """A recipe made concrete: map stages in streaming order, and whole stages in order."""
 
     config: Config
-    store: Path
+    store: Place
     chain: Chain
     fingerprints: tuple[str, ...]
     whole: tuple[BoundWhole, ...]
@@ -67,15 +68,26 @@ class Graph:
         return ShardLayout(self.config.layout.shard_videos, self.config.layout.shard_bytes)
 
 
-def store_folder(config: Config) -> Path:
-    """The store's folder: the setting, else ``$TUBEFLOW_STORE``, else ``~/tubeflow``."""
+def store_folder(config: Config) -> Place:
+    """The store's folder or URL: the setting, else ``$TUBEFLOW_STORE``, else ``~/tubeflow``."""
     store = config.store or os.environ.get("TUBEFLOW_STORE", "") or "~/tubeflow"
     if "://" in store:
-        raise SettingsError(f"store={store}: results are written to folders; object stores can only be read")
+        return _url(store)
     folder = Path(store).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"store={store} is a file: name a folder")
     return folder
+
+
+def _url(store: str) -> Place:
+    protocol = store.partition("://")[0]
+    try:
+        return place(store)
+    except (ImportError, ValueError) as error:
+        raise SettingsError(
+            f"store={store}: there is no file system for {protocol} ({error}); install one, or give a folder "
+            "or a URL such as s3://bucket/folder"
+        ) from error
 
 
 def build(config: Config, limit: int | None = None) -> Graph:

@@ -22,8 +22,9 @@ def plan_notes(plan: Plan, args: argparse.Namespace) -> list[str]:
             sampling_note(plan),
         ]
     notes.append(
-        f"disk: about {human_bytes(plan.needed)} to write, {human_bytes(plan.free)} free in "
-        f"{plan.graph.store}"
+        f"disk: about {human_bytes(plan.needed)} to write"
+        + ("" if plan.free is None else f", {human_bytes(plan.free)} free")
+        + f" in {plan.graph.store}"
     )
     workers = args.workers or (1 if args.runner == "local" else cpus())
     notes.append(

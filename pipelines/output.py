@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from configs.compose import Recipe
 from pipelines.planning import Plan
 from stages.artifacts import whole
 from stages.artifacts.ledger import Totals
+from stages.artifacts.place import place
 from stages.evaluation.results import read_metrics
 from stages.labeling.accuracy import Accuracy
 
@@ -119,7 +119,7 @@ class Output:
                 for candidate, values in content["values"].items()
             ]
             self.table(["candidate", *names], rows)
-        page = whole.current(Path(artifacts["report"])) if "report" in artifacts else None
+        page = whole.current(place(artifacts["report"])) if "report" in artifacts else None
         if page is not None:
             self.say(f"page: {page[0] / 'report.html'}")
 

@@ -21,6 +21,7 @@ from pipelines.reasons import new_artifact_reason
 from stages.artifacts import atomic, shardplan, whole
 from stages.artifacts.layout import Artifact, start
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place
 from stages.catalog.ids import source_id
 from stages.catalog.listing import dataset_class, list_items, truth_rule
 from stages.catalog.stage import CatalogStage
@@ -41,7 +42,7 @@ class StagePlan:
     """
 
     kind: str
-    folder: Path
+    folder: Place
     cached: int = 0
     skipped: int = 0
     rejected: int = 0
@@ -61,7 +62,7 @@ class Plan:
     tasks: list[Task]
     listed: int
     gone: int
-    free: int
+    free: int | None
 
     @property
     def chain(self) -> list[StagePlan]:

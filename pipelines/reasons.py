@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import matches
 from stages.stage import Stage
 
 
@@ -13,7 +14,7 @@ def new_artifact_reason(artifact: Artifact, stage: Stage) -> str:
     """One clause, e.g. ``new settings: decode.fps 5 -> 2 (beside patchstats-1a2b3c4d)``."""
     mine = flatten(stage.identity())
     best: tuple[int, str, list[str]] | None = None
-    for path in sorted(artifact.root.parent.glob("*/stage.json")):
+    for path in matches(artifact.root.parent, "*/stage.json"):
         try:
             theirs = flatten(json.loads(path.read_text())["identity"])
         except (OSError, ValueError, KeyError):

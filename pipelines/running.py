@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.chain import Chain, Receipt, Task
@@ -16,13 +15,14 @@ from pipelines.dropping import Dropper
 from pipelines.graph import BoundWhole, Graph
 from pipelines.planning import Plan, success_text
 from pipelines.progress import Reporter
-from stages.artifacts import atomic, lineage, whole
+from stages.artifacts import atomic, lineage, scratch, whole
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.ledger import Ledger, Totals
 from stages.artifacts.manifest import DamagedError
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
-from stages.features.store.locate import open_local
+from stages.features.store import locate
 from stages.stage import FitStage, WorkContext
 
 
@@ -34,7 +34,7 @@ class Runner(Protocol):
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them."""
 
-    def fit(self, stage: FitStage, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage into ``folder``."""
 
 
@@ -152,7 +152,7 @@ def consolidate(graph: Graph, levels: int, complete: bool) -> dict[str, Totals]:
         ledger.save(bound.artifact)
         totals[bound.stage.kind] = ledger.totals()
         if bound.stage.kind == "features" and stale:
-            open_local(bound.artifact.root)
+            locate.prepare(bound.artifact.root)
         if complete and (stale or not bound.artifact.success_json.exists()):
             atomic.write_bytes(bound.artifact.success_json, success_text(ledger))
     return totals
@@ -186,14 +186,15 @@ def _make(item: BoundWhole, graph: Graph, runner: Runner, facts: Mapping[str, An
         **_described(graph, item),
     }
     roots = [artifact.root for artifact in item.inputs]
-    context = replace(item.context, facts=facts, checkpoints=item.folder / "checkpoints")
+    context = replace(item.context, facts=facts, checkpoints=item.folder / whole.CHECKPOINTS)
     stage = item.stage
 
-    def make(folder: Path) -> None:
+    def make(folder: Place) -> None:
         if isinstance(stage, FitStage):
             runner.fit(stage, roots, folder, context)
         else:
-            stage.make(roots, folder, context)
+            with scratch.filled(folder) as files:
+                stage.make(roots, files, context)
 
     whole.produce(item.folder, description, state, make)
     return True
@@ -224,7 +225,7 @@ def refuse_unschedulable(plan: Plan, here: bool) -> None:
             f"run.device={settings.device}, run.gpus={settings.gpus:g}: this machine has no NVIDIA GPU; "
             "leave both out to run on its CPUs, or name a cluster with --address"
         )
-    if plan.needed > plan.free:
+    if plan.free is not None and plan.needed > plan.free:
         raise ResourcesError(
             f"the store {plan.graph.store} has {plan.free:,} bytes free and the run needs about "
             f"{plan.needed:,}: free some space or choose another with --set store=FOLDER"

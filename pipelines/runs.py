@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,6 +23,7 @@ import yaml
 from configs.compose import to_dict
 from configs.schema import Config
 from stages.artifacts import atomic
+from stages.artifacts.place import Place, matches
 
 BEAT_S = 10.0
 """Seconds between two heartbeats."""
@@ -31,7 +31,7 @@ STALE_S = 600.0
 """Age in seconds at which a heartbeat no longer proves a living run."""
 
 
-def runs_folder(store: Path) -> Path:
+def runs_folder(store: Place) -> Place:
     """Where the records of runs lie."""
     return store / "runs"
 
@@ -43,7 +43,7 @@ class RunRecord:
         works_on: names of the artifacts that it fills or reads: others leave their shards alone meanwhile.
     """
 
-    def __init__(self, store: Path, config: Config, works_on: Sequence[str] = ()) -> None:
+    def __init__(self, store: Place, config: Config, works_on: Sequence[str] = ()) -> None:
         now = datetime.datetime.now(datetime.UTC)
         self.id = f"{now:%Y%m%d-%H%M%S}-{config.recipe}-{uuid.uuid4().hex[:4]}"
         self.folder = runs_folder(store) / self.id
@@ -117,7 +117,7 @@ class RunRecord:
 class RunStatus:
     """A run as seen from outside."""
 
-    folder: Path
+    folder: Place
     status: dict[str, Any]
 
     @property
@@ -137,7 +137,7 @@ class RunStatus:
         return self.state == "running"
 
 
-def status_of(path: Path) -> RunStatus | None:
+def status_of(path: Place) -> RunStatus | None:
     """The run whose ``status.json`` is at ``path``; None if it can't be read."""
     try:
         return RunStatus(path.parent, json.loads(path.read_text()))
@@ -145,7 +145,7 @@ def status_of(path: Path) -> RunStatus | None:
         return None
 
 
-def all_runs(store: Path) -> list[RunStatus]:
+def all_runs(store: Place) -> list[RunStatus]:
     """All recorded runs, oldest first; records that can't be read are left out."""
-    paths = sorted(runs_folder(store).glob("*/status.json"))
+    paths = matches(runs_folder(store), "*/status.json")
     return [run for run in map(status_of, paths) if run is not None]

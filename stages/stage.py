@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
+from stages.artifacts.place import Place
 from stages.outcome import Outcome
 
 Row = dict[str, Any]
@@ -132,7 +133,8 @@ class WorkContext:
     """Where and how a worker works: nothing in here changes a result."""
 
     data_root: str
-    scratch: Path
+    scratch: Place
+    """The store: what is kept for all runs on it lies there, such as text features."""
     device: str = "cpu"
     threads: int = 1
     limits: Limits = Limits()
@@ -142,7 +144,7 @@ class WorkContext:
     """What a report tells about the run that makes it: recipe, settings, timings, cache hits."""
     decoders: int = 1
     """Decoder children of a process that trains on streamed video."""
-    checkpoints: Path | None = None
+    checkpoints: Place | None = None
     """Folder for the checkpoints of a training, which outlives a killed run."""
     checkpoint_s: float = 60.0
     """Seconds between two checkpoints."""
@@ -248,7 +250,7 @@ class WholeStage(Stage):
     """A stage from whole artifacts to one folder of files: the common ground of fit and reduce stages."""
 
     @abstractmethod
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """Write the result into ``folder`` (empty, private until it is published as a whole).
 
         Args:

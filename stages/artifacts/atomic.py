@@ -1,6 +1,7 @@
-"""Writes that are either wholly there or not there at all: temporary file, fsync, rename.
+"""Writes that are either wholly there or not there at all: temporary file, fsync, rename; at a URL one PUT.
 
-A killed process leaves nothing but hidden ``.*.tmp`` files, which no reader looks at and ``--gc`` removes.
+A killed process leaves nothing but hidden ``.*.tmp`` files, which no reader looks at and ``--gc`` removes; at
+a URL parts of an upload that was never completed.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from stages.artifacts import scratch
+from stages.artifacts.place import Place, StoreError, Url
+
+__all__ = [
+    "TEMP_SUFFIX", "StoreError", "create", "is_temp", "publish", "store_errors", "sync_folder", "temp_path",
+    "write_bytes",
+]  # fmt: skip
+
 TEMP_SUFFIX = ".tmp"
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-class StoreError(OSError):
-    """The store can't be written. The message names the path, the bytes needed and what to do."""
-
-
 @contextlib.contextmanager
-def store_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+def store_errors(path: Place, needed: int | None = None) -> Iterator[None]:
     """Turns the operating system's refusals to write ``path`` (``needed`` bytes) into `StoreError`."""
     try:
         yield
@@ -40,12 +45,14 @@ def store_errors(path: Path, needed: int | None = None) -> Iterator[None]:
         raise StoreError(f"can't write {path}{size}: {os.strerror(error.errno)}; {advice}") from error
 
 
-def temp_path(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process uses."""
+def temp_path(path: Place) -> Path:
+    """A hidden name that no other process uses: beside ``path``, or on this machine where that is a URL."""
+    if isinstance(path, Url):
+        return scratch.temp_path(path.name)
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMP_SUFFIX}")
 
 
-def is_temp(path: Path) -> bool:
+def is_temp(path: Place) -> bool:
     """Whether ``path`` is a left-over or living temporary file of this module."""
     return path.name.startswith(".") and path.name.endswith(TEMP_SUFFIX)
 
@@ -64,7 +71,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_temp(path: Path, data: bytes) -> Path:
+def _write_temp(path: Path, data: bytes) -> Path:
     """Write ``data`` durably beside ``path`` and return the temporary file."""
     with store_errors(path, len(data)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,24 +87,35 @@ def write_temp(path: Path, data: bytes) -> Path:
     return temp
 
 
-def publish(temp: Path, path: Path) -> None:
-    """Give the finished temporary file its final name."""
+def publish(temp: Path, path: Place) -> None:
+    """Give the finished temporary file its final name; at a URL, upload and remove it."""
+    if isinstance(path, Url):
+        try:
+            path.put_file(temp)
+        finally:
+            temp.unlink(missing_ok=True)
+        return
     with store_errors(path):
         temp.replace(path)
     sync_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Place, data: bytes) -> None:
     """Replace ``path`` by ``data`` atomically and durably."""
-    publish(write_temp(path, data), path)
+    if isinstance(path, Url):
+        path.put(data)
+        return
+    publish(_write_temp(path, data), path)
 
 
-def create(path: Path, data: bytes) -> bool:
+def create(path: Place, data: bytes) -> bool:
     """Write ``data`` to ``path`` unless it exists already; whether this call created it.
 
     Of several processes that try, exactly one succeeds, and its file is complete when it appears.
     """
-    temp = write_temp(path, data)
+    if isinstance(path, Url):
+        return path.put_new(data)
+    temp = _write_temp(path, data)
     try:
         with store_errors(path, len(data)):
             os.link(temp, path)

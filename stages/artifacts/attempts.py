@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from pathlib import Path
 
 from stages.artifacts import atomic
+from stages.artifacts.place import Place
 
 
 class FileAttempts:
     """Implements `stages.stage.Attempts` on a small JSON file, removed when the shard is committed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self._counts: dict[str, int] = {}
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError):
             self._counts = json.loads(path.read_text())
 
     def count(self, video: str) -> int:

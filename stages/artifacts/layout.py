@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.artifacts import atomic
+from stages.artifacts.place import Place, place
 
 FORMAT_VERSION = 1
 _LIBRARIES = ("torch", "torchvision", "timm", "av", "decord", "numpy", "pyarrow", "pillow")
@@ -46,61 +47,65 @@ class ShardLayout:
 class Artifact:
     """The folder of one stage's results. Nothing is read or created until asked for."""
 
-    root: Path
+    root: Place
     kind: str
     suffix: str
 
     @classmethod
-    def at(cls, folder: str | Path) -> Artifact:
+    def at(cls, folder: str | Place) -> Artifact:
         """Open an existing artifact.
 
         Raises:
             FileNotFoundError: if there is no ``stage.json`` in ``folder``.
             FormatError: if it is of a format that this version can't read.
         """
-        root = Path(folder).absolute()
+        root = place(folder).absolute()
         if not (root / "stage.json").exists():
             raise FileNotFoundError(f"{root} is no artifact: it holds no stage.json")
         spec = read_stage_json(root)
         return cls(root, spec["kind"], spec["suffix"])
 
     @property
-    def stage_json(self) -> Path:
+    def stage_json(self) -> Place:
         """The description of what produced the artifact."""
         return self.root / "stage.json"
 
     @property
-    def success_json(self) -> Path:
+    def success_json(self) -> Place:
         """Totals; present when nothing is pending."""
         return self.root / "_SUCCESS.json"
 
     @property
-    def index_path(self) -> Path:
+    def index_path(self) -> Place:
         """The consolidated index, a cache of the manifests."""
         return self.root / "_index.parquet"
 
     @property
-    def plan_folder(self) -> Path:
+    def plan_folder(self) -> Place:
         """The generations of the shard plan."""
         return self.root / "plan"
 
-    def shard(self, shard: str) -> Path:
+    def shard(self, shard: str) -> Place:
         """The data file of ``shard``."""
-        return self.root / "shards" / f"{self.kind}-{shard}{self.suffix}"
+        return self.root / self.shard_name(shard)
 
-    def manifest(self, shard: str) -> Path:
+    def shard_name(self, shard: str) -> str:
+        """Its path from the artifact's root."""
+        return f"shards/{self.kind}-{shard}{self.suffix}"
+
+    def manifest(self, shard: str) -> Place:
         """The manifest of ``shard``; the shard is committed when it exists."""
         return self.root / "manifest" / f"{self.kind}-{shard}.parquet"
 
-    def rejects(self, shard: str) -> Path:
+    def rejects(self, shard: str) -> Place:
         """The rejects of ``shard``; absent where nothing was rejected."""
         return self.root / "rejects" / f"{self.kind}-{shard}.parquet"
 
-    def attempts(self, shard: str) -> Path:
+    def attempts(self, shard: str) -> Place:
         """Failed decoder children of ``shard`` while it is in progress."""
         return self.root / "attempts" / f"{self.kind}-{shard}.json"
 
-    def dropped_mark(self, shard: str) -> Path:
+    def dropped_mark(self, shard: str) -> Place:
         """The mark of a committed ``shard`` that was removed after use."""
         return self.root / "dropped" / f"{self.kind}-{shard}"
 
@@ -141,7 +146,7 @@ class Artifact:
         return ShardLayout(**self.description["layout"])
 
 
-def read_stage_json(root: Path) -> dict[str, Any]:
+def read_stage_json(root: Place) -> dict[str, Any]:
     """The description in ``root/stage.json``.
 
     Raises:

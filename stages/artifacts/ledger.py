@@ -11,7 +11,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from stages.artifacts import atomic, manifest
 from stages.artifacts.layout import Artifact
 from stages.artifacts.lineage import root
+from stages.artifacts.place import Place, whole_file
 from stages.catalog.ids import split_video
 
 LEDGER_SCHEMA = pa.schema(
@@ -191,12 +191,12 @@ def _row(entry: dict[str, Any], shard: str, upstream: str) -> dict[str, Any]:
     }
 
 
-def _read_index(path: Path) -> tuple[pa.Table, dict[str, int]]:
+def _read_index(path: Place) -> tuple[pa.Table, dict[str, int]]:
     empty: tuple[pa.Table, dict[str, int]] = LEDGER_SCHEMA.empty_table(), {}
     if not path.exists():
         return empty
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(whole_file(path))
         shards = json.loads((table.schema.metadata or {})[_SHARDS_KEY])
     except (pa.ArrowInvalid, KeyError, OSError, ValueError):
         return empty  # a damaged cache is no cache
@@ -205,7 +205,7 @@ def _read_index(path: Path) -> tuple[pa.Table, dict[str, int]]:
     return table.replace_schema_metadata(None), shards
 
 
-def current_videos(artifact: str | Path | Artifact) -> pa.Table:
+def current_videos(artifact: str | Place | Artifact) -> pa.Table:
     """``video`` and ``shard`` (strings, sorted by video) of all current videos that have a result."""
     found = artifact if isinstance(artifact, Artifact) else Artifact.at(artifact)
     rows = Ledger.load(found).with_status("done")

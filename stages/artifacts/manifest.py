@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from crc32c import crc32c
 
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import Place, StoreError, whole_file
 from stages.outcome import Done, Outcome, Rejected, Skipped
 
 _KEY = b"tubeflow"
@@ -32,7 +32,7 @@ class DamagedError(ValueError):
     """A committed file is missing or is not what was written. The message names it and the remedy."""
 
 
-def damaged(path: Path, why: object) -> DamagedError:
+def damaged(path: Place, why: object) -> DamagedError:
     """The error for the committed file ``path``."""
     return DamagedError(
         f"{path} is damaged: {why}; list all damage with --verify, undo it with --verify --repair"
@@ -98,13 +98,13 @@ def _rejects_table(outcomes: list[dict[str, Any]]) -> pa.Table:
     return pa.table(columns, schema=REJECTS_SCHEMA)
 
 
-def rejects_match(path: Path, outcomes: list[dict[str, Any]]) -> bool:
+def rejects_match(path: Place, outcomes: list[dict[str, Any]]) -> bool:
     """Whether the rejects file at ``path`` says what the footer says; it has to be absent without rejects."""
     expected = _rejects_table(outcomes)
     if not path.exists():
         return not expected.num_rows
     try:
-        found = pq.read_table(path, page_checksum_verification=True)
+        found = pq.read_table(whole_file(path), page_checksum_verification=True)
     except (pa.ArrowException, OSError):
         return False
     return bool(expected.num_rows) and found.equals(expected)
@@ -116,25 +116,25 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def read_footer(path: Path) -> Footer:
+def read_footer(path: Place) -> Footer:
     """The footer of the manifest at ``path``; reads the file's end only.
 
     Raises:
         DamagedError: if the file is no manifest or its footer has changed.
     """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(whole_file(path)).metadata or {}
         text = metadata[_KEY]
         if _checksum(text) != metadata[_CHECKSUM_KEY]:
             raise damaged(path, "its footer has changed")
         return Footer(**json.loads(text))
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreError):
         raise
     except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
         raise damaged(path, error) from error
 
 
-def read_rows(artifact: Artifact | str | Path, shard: str) -> pa.Table:
+def read_rows(artifact: Artifact | str | Place, shard: str) -> pa.Table:
     """The rows of a committed shard's manifest, without the footer.
 
     Raises:
@@ -143,8 +143,8 @@ def read_rows(artifact: Artifact | str | Path, shard: str) -> pa.Table:
     found = artifact if isinstance(artifact, Artifact) else Artifact.at(artifact)
     path = found.manifest(shard)
     try:
-        rows = pq.read_table(path, memory_map=False, page_checksum_verification=True)
-    except FileNotFoundError:
+        rows = pq.read_table(whole_file(path), memory_map=False, page_checksum_verification=True)
+    except (FileNotFoundError, StoreError):
         raise
     except (OSError, pa.ArrowInvalid) as error:
         raise damaged(path, error) from error

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts import atomic
 from stages.artifacts.layout import Artifact, ShardLayout
+from stages.artifacts.place import Place, matches, whole_file
 from stages.stage import Row
 
 ITEM_SCHEMA = pa.schema(
@@ -62,9 +62,9 @@ class Growth:
         return bool(self.new or self.changed or self.retried)
 
 
-def generations(artifact: Artifact, prefix: str = "") -> list[Path]:
+def generations(artifact: Artifact, prefix: str = "") -> list[Place]:
     """The recorded generations, oldest first."""
-    return sorted(artifact.plan_folder.glob(f"{prefix}[0-9]*.parquet"))
+    return matches(artifact.plan_folder, f"{prefix}[0-9]*.parquet")
 
 
 def read_plan(artifact: Artifact) -> pa.Table:
@@ -77,8 +77,10 @@ def read_retries(artifact: Artifact) -> pa.Table:
     return _concat(generations(artifact, "retry-"), RETRY_SCHEMA)
 
 
-def _concat(files: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *(pq.read_table(f, schema=schema) for f in files)])
+def _concat(files: Sequence[Place], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables(
+        [schema.empty_table(), *(pq.read_table(whole_file(f), schema=schema) for f in files)]
+    )
 
 
 def compare(

@@ -1,7 +1,8 @@
 """Artifacts of fit and reduce stages: a folder of files, made and replaced as a whole.
 
 ``<artifact>/<state8>/`` holds the files made from one state of the inputs; ``_SUCCESS.json`` names the folder
-that counts. A new state is computed beside the old one, which is removed after the switch.
+that counts. A new state is computed beside the old one, which is removed after the switch. At a URL, where
+nothing can be renamed, the folder has a name of its own for every attempt.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import atomic
+from stages.artifacts import atomic, scratch
 from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
+from stages.artifacts.place import Place, Url
 
 
-def input_state(inputs: Sequence[Artifact], wholes: Sequence[Path] = ()) -> str:
+def input_state(inputs: Sequence[Artifact], wholes: Sequence[Place] = ()) -> str:
     """A digest of what the inputs hold: it changes with every new shard (a repair keeps the bytes).
 
     Args:
@@ -37,12 +39,19 @@ def input_state(inputs: Sequence[Artifact], wholes: Sequence[Path] = ()) -> str:
     return state.hexdigest()
 
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a training's checkpoints in the artifact of its model; removed with its success."""
+
+
 @contextlib.contextmanager
-def exclusively(folder: Path) -> Iterator[None]:
+def exclusively(folder: Place) -> Iterator[None]:
     """Hold the lock of a fit artifact's ``folder``; waits while another living run trains the same model.
 
     The kernel releases the lock of a run that is killed.
     """
+    if isinstance(folder, Url):
+        yield
+        return
     with atomic.store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -53,7 +62,7 @@ def exclusively(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def current(folder: Path) -> tuple[Path, str] | None:
+def current(folder: Place) -> tuple[Place, str] | None:
     """The folder of files that counts and the input state it was made from, or None."""
     try:
         success = json.loads((folder / "_SUCCESS.json").read_text())
@@ -62,28 +71,59 @@ def current(folder: Path) -> tuple[Path, str] | None:
     return folder / success["files"], success["inputs"]
 
 
-def produce(folder: Path, description: dict[str, Any], state: str, make: Callable[[Path], None]) -> Path:
+def files(folder: Place) -> Path | None:
+    """The folder of files that counts, on this machine; None where there is none."""
+    found = current(folder)
+    return None if found is None else scratch.mirror(found[0])
+
+
+def produce(folder: Place, description: dict[str, Any], state: str, make: Callable[[Place], None]) -> Place:
     """Have ``make`` fill a private folder, publish it under ``folder`` and return where it is."""
+    before = current(folder)
     with atomic.store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = {"format_version": FORMAT_VERSION, **description, "environment": environment()}
         atomic.create(folder / "stage.json", (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
-        private.mkdir()
-        try:
-            make(private)
-            final = folder / state[:8]
-            try:
-                private.replace(final)
-            except OSError:
-                if not final.is_dir():
-                    raise
-                # a run on the same inputs was first, or was killed before it could say so: it is complete
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
+        final = _uploaded(folder, state, make) if isinstance(folder, Url) else _made(folder, state, make)
         success = {"files": final.name, "inputs": state}
         atomic.write_bytes(folder / "_SUCCESS.json", (json.dumps(success, sort_keys=True) + "\n").encode())
-    for other in folder.iterdir():
-        if other.is_dir() and other != final and not other.name.startswith("."):
-            shutil.rmtree(other, ignore_errors=True)
+    if isinstance(folder, Url):
+        old = [] if before is None else [before[0]]
+        for other in [*old, folder / CHECKPOINTS]:
+            assert isinstance(other, Url)
+            other.remove_tree()
+    else:
+        for path in folder.iterdir():
+            if path.is_dir() and path != final and not path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def _made(folder: Path, state: str, make: Callable[[Place], None]) -> Path:
+    """Fill a hidden folder and rename it."""
+    private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
+    private.mkdir()
+    try:
+        make(private)
+        final = folder / state[:8]
+        try:
+            private.replace(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+            # a run on the same inputs was first, or was killed before it could say so: it is complete
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    return final
+
+
+def _uploaded(folder: Url, state: str, make: Callable[[Place], None]) -> Url:
+    """Fill a folder that nothing refers to yet."""
+    final = folder / f"{state[:8]}-{uuid.uuid4().hex[:8]}"
+    try:
+        make(final)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            final.remove_tree()
+        raise
     return final

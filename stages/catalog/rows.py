@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from stages.artifacts import lineage
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import whole_file
 from stages.stage import Row
 
 
@@ -23,5 +23,5 @@ def catalog_rows(folder: str, shard: str) -> dict[str, Row]:
 
 @lru_cache(maxsize=4)
 def _rows(folder: str, shard: str) -> dict[str, Row]:
-    path = Artifact.at(Path(folder)).shard(shard)
-    return {row["video"]: row for row in pq.read_table(path).to_pylist()}
+    path = Artifact.at(folder).shard(shard)
+    return {row["video"]: row for row in pq.read_table(whole_file(path)).to_pylist()}

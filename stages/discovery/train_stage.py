@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from stages.artifacts.place import Place
 from stages.discovery.contract import Method
 from stages.features.backbone_spec import BackboneSpec
 from stages.learning.spec import TrainSpec
@@ -57,7 +58,7 @@ class TrainStage(FitStage):
         """See `FitStage.sample`."""
         return self.videos
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`. Several processes may call it together, joined by `torch.distributed`."""
         from stages.discovery.training import train_method
 

@@ -17,6 +17,7 @@ import torch
 from stages.artifacts import manifest
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, parts_of_file
 from stages.discovery.contract import Batch, FeatureShape
 from stages.discovery.device import resolve_device
 from stages.discovery.sample import sample_of
@@ -109,7 +110,7 @@ def gather(stage: TrainStage, context: WorkContext) -> Corpus:
     """
     artifact = Artifact.at(context.inputs["features"])
     store = FeatureStore(artifact.root, verify=True)
-    excluded = annotated(Path(context.inputs["catalog"])) if stage.train.exclude_annotated else set()
+    excluded = annotated(context.inputs["catalog"]) if stage.train.exclude_annotated else set()
     videos = [video for video in store.videos if video not in excluded]
     if stage.videos:
         videos = sample_of(videos, Artifact.at(context.inputs["catalog"]), artifact, stage.videos)
@@ -133,12 +134,12 @@ def grids(artifact: Artifact) -> dict[str, tuple[int, int]]:
     return found
 
 
-def annotated(catalog: Path) -> set[str]:
+def annotated(catalog: str) -> set[str]:
     """Videos that have ground truth."""
     artifact = Artifact.at(catalog)
     found: set[str] = set()
     for shard in Ledger.load(artifact).shards:
-        table = pq.read_table(artifact.shard(shard), columns=["video", "truth"])
+        table = pq.read_table(parts_of_file(artifact.shard(shard)), columns=["video", "truth"])
         found |= set(table.filter(pc.is_valid(table["truth"]))["video"].to_pylist())
     return found
 
@@ -186,7 +187,7 @@ def _write(
     models: dict[str, torch.nn.Module],
     states: dict[str, State],
     folder: Path,
-    checkpoints: Path,
+    checkpoints: Place,
 ) -> None:
     figures = write_history(folder, states, checkpoints)
     more = {

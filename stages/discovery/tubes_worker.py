@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from stages.artifacts import whole
+from stages.artifacts.place import place
 from stages.catalog.rows import catalog_rows
 from stages.discovery.device import resolve_device
 from stages.discovery.video import CachedVideo, frame_layout, shard_features
@@ -81,7 +81,7 @@ class TubesWorker:
         return Done(video, info)
 
     def _load(self) -> dict[str, torch.nn.Module]:
-        found = whole.current(Path(self._inputs["model"]))
+        found = whole.files(place(self._inputs["model"]))
         if found is None:
             raise SettingsError(f"the model {self._inputs['model']} is not there yet: train it first")
-        return load_models(found[0], self._stage.method, self._device)
+        return load_models(found, self._stage.method, self._device)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +62,7 @@ class CachedVideo:
 @lru_cache(maxsize=2)
 def shard_features(folder: str, shard: str) -> ShardFeatures:
     """The features of a committed shard of the artifact in ``folder``; the last two stay open."""
-    return ShardFeatures(Artifact.at(Path(folder)), shard)
+    return ShardFeatures(Artifact.at(folder), shard)
 
 
 def frame_layout(info: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 from stages.evaluation.results import METRICS_JSON
 from stages.evaluation.score_rows import Evidence, current_evidence, current_scores
@@ -44,13 +45,13 @@ class MetricsStage(ReduceStage):
         """Always ``metrics``."""
         return "metrics"
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`.
 
         Raises:
             SettingsError: no video is left that has a score.
         """
-        scores = Path(context.inputs["scores"])
+        scores = context.inputs["scores"]
         rows = current_scores(scores)
         if not rows.num_rows:
             raise _nothing_scored(scores)
@@ -67,7 +68,7 @@ class MetricsStage(ReduceStage):
         (folder / METRICS_JSON).write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _nothing_scored(folder: Path) -> SettingsError:
+def _nothing_scored(folder: str) -> SettingsError:
     """Why there is nothing to make a table of: how many videos ended how, and what the first one says."""
     ledger = Ledger.load(Artifact.at(folder))
     counts = ledger.totals()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, parts_of_file
 from stages.evaluation.scores_stage import SCORES_SCHEMA
 
 EVIDENCE = "evidence"
@@ -22,12 +22,12 @@ Evidence = dict[str, list[np.ndarray]]
 """By candidate the evidence of its videos, float64 (rows, columns) each, videos sorted."""
 
 
-def current_scores(folder: Path) -> pa.Table:
+def current_scores(folder: str | Place) -> pa.Table:
     """All rows of `ROWS_SCHEMA` that count, shard by shard; superseded results are left out."""
     return pa.concat_tables([ROWS_SCHEMA.empty_table(), *_current(folder, ROWS_SCHEMA)])
 
 
-def current_evidence(folder: Path, protocol: str) -> Evidence:
+def current_evidence(folder: str | Place, protocol: str) -> Evidence:
     """The evidence of one protocol on boxes, tubes or words. Memory holds that of one protocol, and of the
     others a shard's."""
     found: dict[tuple[str, str], np.ndarray] = {}
@@ -51,7 +51,7 @@ def evidence_arrays(column: pa.Array) -> list[np.ndarray]:
     return [values[ends[a] : ends[b]].reshape(b - a, -1) for a, b in pairwise(starts)]
 
 
-def _current(folder: Path, schema: pa.Schema, only: pc.Expression | None = None) -> Iterator[pa.Table]:
+def _current(folder: str | Place, schema: pa.Schema, only: pc.Expression | None = None) -> Iterator[pa.Table]:
     """Of every committed shard the rows that count, in the order of the shards' names."""
     artifact = Artifact.at(folder)
     done = Ledger.load(artifact).with_status("done")
@@ -61,5 +61,5 @@ def _current(folder: Path, schema: pa.Schema, only: pc.Expression | None = None)
     ):
         wanted.setdefault(shard, set()).add(video)
     for shard, videos in sorted(wanted.items()):
-        table = pq.read_table(artifact.shard(shard), columns=schema.names, filters=only)
+        table = pq.read_table(parts_of_file(artifact.shard(shard)), columns=schema.names, filters=only)
         yield table.filter(pc.is_in(table["video"], pa.array(sorted(videos)))).cast(schema)

@@ -283,8 +283,7 @@ def weights_file(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         return path
-    found = whole.current(path)
-    files = sorted((found[0] if found else path).glob("*.safetensors"))
+    files = sorted((whole.files(path) or path).glob("*.safetensors"))
     if len(files) != 1:
         raise SettingsError(
             f"backbone.weights={text} is a folder with {len(files)} weights files, not one: give the "

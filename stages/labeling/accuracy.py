@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.artifacts import whole
+from stages.artifacts.place import Place, place
 
 ACCURACY_JSON = "accuracy.json"
 
@@ -33,10 +34,10 @@ def write_accuracy(folder: Path, found: Mapping[str, Accuracy]) -> None:
     (folder / ACCURACY_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def read_accuracy(artifact: str | Path) -> dict[str, Accuracy]:
+def read_accuracy(artifact: str | Place) -> dict[str, Accuracy]:
     """By kind of word, from the artifact of a fit stage; empty where there is none (yet)."""
-    found = whole.current(Path(artifact))
-    if found is None or not (found[0] / ACCURACY_JSON).is_file():
+    found = whole.files(place(artifact))
+    if found is None or not (found / ACCURACY_JSON).is_file():
         return {}
-    content = json.loads((found[0] / ACCURACY_JSON).read_text(encoding="utf-8"))
+    content = json.loads((found / ACCURACY_JSON).read_text(encoding="utf-8"))
     return {name: Accuracy(**values) for name, values in content.items()}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import whole
+from stages.artifacts import scratch, whole
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 from stages.features.backbones.weights import load_strictly, read_file
 from stages.labeling.clip_patches import PatchTower
@@ -45,7 +46,7 @@ def describe_branch(folder: Path, tower: PatchTower, more: Mapping[str, Any]) ->
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_branch(folder: Path, tower: PatchTower, spec: ClipSpec) -> PatchBranch:
+def load_branch(folder: Place, tower: PatchTower, spec: ClipSpec) -> PatchBranch:
     """The branch in ``folder``, frozen, in eval mode and on the CPU.
 
     Args:
@@ -56,8 +57,7 @@ def load_branch(folder: Path, tower: PatchTower, spec: ClipSpec) -> PatchBranch:
     Raises:
         SettingsError: there is no branch, it can't be read, or it was trained on another tower.
     """
-    found = whole.current(folder)
-    files = folder if found is None else found[0]
+    files = whole.files(folder) or scratch.mirror(folder)
     content = _described(folder, files)
     if content.get("tower") != tower_digest(tower):
         raise SettingsError(
@@ -70,7 +70,7 @@ def load_branch(folder: Path, tower: PatchTower, spec: ClipSpec) -> PatchBranch:
     return branch.eval().requires_grad_(False)
 
 
-def _described(folder: Path, files: Path) -> dict[str, Any]:
+def _described(folder: Place, files: Path) -> dict[str, Any]:
     try:
         content = json.loads((files / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

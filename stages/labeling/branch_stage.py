@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from stages.artifacts.place import Place
 from stages.discovery.train_stage import TrainStage
 from stages.errors import SettingsError
 from stages.features.store.reader import FeatureStore
@@ -26,13 +27,13 @@ class BranchStage(TrainStage):
 
     method: PatchClipMethod = field(default_factory=PatchClipMethod)
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`. Several processes may call it together.
 
         Raises:
             SettingsError: a batch would hold an image twice; see `train_method` for others.
         """
-        frames = int(FeatureStore(Path(context.inputs["features"])).counts().sum())
+        frames = int(FeatureStore(context.inputs["features"]).counts().sum())
         if 0 < frames < self.train.batch:
             raise SettingsError(
                 f"train.batch={self.train.batch}: there are only {frames} images, and an image is told from "

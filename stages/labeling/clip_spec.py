@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import whole
+from stages.artifacts import scratch, whole
+from stages.artifacts.place import Url, place
 from stages.errors import SettingsError
 from stages.features.backbone_spec import file_digest
 
@@ -68,9 +69,10 @@ class ClipSpec:
     @property
     def folder(self) -> Path:
         """`model` as a path; for the artifact of the recipe ``clip_sprites`` the folder of its files."""
-        path = Path(self.model).expanduser()
-        found = whole.current(path) if path.is_dir() else None
-        return path if found is None else found[0]
+        path = place(self.model).expanduser()
+        if isinstance(path, Url) or path.is_dir():
+            return whole.files(path) or scratch.mirror(path)
+        return path
 
     def config_path(self) -> Path:
         """The JSON file that describes the model.

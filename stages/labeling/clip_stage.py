@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from stages.artifacts.place import Place
 from stages.labeling.sprites_clip_spec import SpritesClipSpec
 from stages.stage import FitStage, WorkContext
 
@@ -30,7 +31,7 @@ class ClipStage(FitStage):
         """Always ``sprites``."""
         return "sprites"
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`. Of several processes the first does the work."""
         import torch
 

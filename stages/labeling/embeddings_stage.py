@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from stages.artifacts import whole
 from stages.artifacts.layout import FormatError, read_stage_json
+from stages.artifacts.place import place
 from stages.artifacts.table_writer import ParquetShardWriter
 from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
@@ -118,7 +119,7 @@ def fit_fingerprint(folder: str, kind: str) -> str:
     Raises:
         SettingsError: there is no finished artifact of that kind.
     """
-    path = Path(folder).expanduser()
+    path = place(folder).expanduser()
     try:
         spec = read_stage_json(path)
         finished = whole.current(path) is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stages.artifacts.place import place
 from stages.artifacts.table_writer import ParquetShardWriter
 from stages.catalog.decoding import decode_rows
 from stages.catalog.rows import catalog_rows
@@ -160,6 +160,6 @@ def _look(stage: EmbeddingsStage, context: WorkContext, spec: ClipSpec, model: C
     if stage.by == "patches":
         from stages.labeling.branch_files import load_branch
 
-        branch = load_branch(Path(stage.branch or context.inputs["branch"]).expanduser(), tower, spec)
+        branch = load_branch(place(stage.branch or context.inputs["branch"]).expanduser(), tower, spec)
     side = stage.size or min(model.size)
     return Patches(model, tower, branch, stage.imagenet_norm, Geometry(side, max(tower.patch)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from stages.artifacts import lineage, whole
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import parts_of_file
 from stages.discovery.video import frame_layout
 from stages.labeling import naming
 from stages.labeling.clip_model import load_clip
@@ -127,7 +127,7 @@ class NamedWorker:
 def text_features(stage: NamedStage, context: WorkContext) -> TextFeatures:
     """The features of the vocabulary; of all workers that want them, one runs the text encoder."""
     spec, texts = clip_of(stage.clip, context), stage.vocabulary.texts
-    folder = Path(context.scratch) / TEXT_FOLDER
+    folder = context.scratch / TEXT_FOLDER
 
     def encode(sentences: Sequence[str]) -> TextFeatures:
         model = load_clip(spec)
@@ -148,7 +148,9 @@ def embeddings_of(folder: str, shard: str, video: str, width: int) -> tuple[list
 
 @lru_cache(maxsize=2)
 def _embeddings(folder: str, shard: str) -> pa.Table:
-    return pq.read_table(Artifact.at(folder).shard(shard), columns=["video", "tube", "embedding"])
+    return pq.read_table(
+        parts_of_file(Artifact.at(folder).shard(shard)), columns=["video", "tube", "embedding"]
+    )
 
 
 def _add(

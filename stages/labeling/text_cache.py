@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from stages.artifacts.atomic import write_bytes
+from stages.artifacts.place import Place
 
 TEXT_FOLDER = "text"
 """Folder of the store that keeps text features, for all runs on it."""
@@ -40,7 +40,7 @@ def text_key(identity: Mapping[str, str], prompts: Sequence[str], names: Sequenc
 
 
 def cached_text_features(
-    folder: Path,
+    folder: Place,
     identity: Mapping[str, str],
     prompts: Sequence[str],
     names: Sequence[str],
@@ -70,20 +70,21 @@ def cached_text_features(
 
 
 def known_text_features(
-    folder: Path, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]
+    folder: Place, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]
 ) -> TextFeatures | None:
     """The features in ``folder``, None where they are not; arguments are those of `cached_text_features`."""
     return _read(_path(folder, identity, prompts, names))
 
 
-def _path(folder: Path, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]) -> Path:
+def _path(folder: Place, identity: Mapping[str, str], prompts: Sequence[str], names: Sequence[str]) -> Place:
     return folder / f"{text_key(identity, prompts, names)}.safetensors"
 
 
-def _read(path: Path) -> TextFeatures | None:
+def _read(path: Place) -> TextFeatures | None:
     try:
-        with safe_open(path, framework="pt") as file:
-            truncated = json.loads(file.metadata()["truncated"])
-            return TextFeatures(file.get_tensor("features"), tuple(truncated))
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        truncated = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["truncated"])
+        return TextFeatures(load(content)["features"], tuple(truncated))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages.artifacts import atomic
+from stages.artifacts import atomic, scratch
+from stages.artifacts.place import Place, Url
 from stages.errors import SettingsError
 
 KEPT = 2
+_STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8})$")
 
 
@@ -44,22 +46,21 @@ class State:
     history: list[tuple[int, str, float]] = field(default_factory=list)
 
 
-def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> Path:
+def save(folder: Place, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> Place:
     """Write a checkpoint below ``folder`` and remove all but the last two.
 
     Raises:
         StoreError: there is no room or no right to write.
     """
+    if isinstance(folder, Url):
+        return _upload(folder, model, optimiser, state)
     with atomic.store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".*{atomic.TEMP_SUFFIX}"):  # of a run that was killed while it wrote
             shutil.rmtree(left, ignore_errors=True)
         private = folder / f".{uuid.uuid4().hex}{atomic.TEMP_SUFFIX}"
         private.mkdir()
-        save_file(tensors_of(model), private / "model.safetensors")
-        tensors, groups = flatten(optimiser)
-        save_file(tensors, private / "optimiser.safetensors")
-        (private / "state.json").write_text(json.dumps({**asdict(state), "groups": groups}))
+        _write(private, model, optimiser, state)
         for path in private.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -67,18 +68,44 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state
         shutil.rmtree(final, ignore_errors=True)
         private.replace(final)
         for old in checkpoints(folder)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(str(old), ignore_errors=True)
     return final
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def _upload(folder: Url, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> Url:
+    """Files one by one, the one that makes them a checkpoint last; removed the other way round."""
+    final = folder / f"step-{state.step:08d}"
+    (final / _STATE).unlink(missing_ok=True)
+    with scratch.temp_folder() as private:
+        _write(private, model, optimiser, state)
+        for path in sorted(private.iterdir(), key=lambda path: path.name == _STATE):
+            (final / path.name).put_file(path)
+    for old in checkpoints(folder)[:-KEPT]:
+        assert isinstance(old, Url)
+        (old / _STATE).unlink(missing_ok=True)
+        old.remove_tree()
+    return final
+
+
+def _write(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> None:
+    save_file(tensors_of(model), folder / "model.safetensors")
+    tensors, groups = flatten(optimiser)
+    save_file(tensors, folder / "optimiser.safetensors")
+    (folder / _STATE).write_text(json.dumps({**asdict(state), "groups": groups}))
+
+
+def checkpoints(folder: Place) -> list[Place]:
     """All checkpoints below ``folder``, oldest first."""
-    if not folder.is_dir():
+    try:
+        found: list[Place] = [path for path in folder.iterdir() if _NAME.match(path.name)]
+    except FileNotFoundError:
         return []
-    return sorted(path for path in folder.iterdir() if _NAME.match(path.name))
+    if isinstance(folder, Url):
+        found = [path for path in found if (path / _STATE).exists()]
+    return sorted(found, key=lambda path: path.name)
 
 
-def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> State:
+def resume(folder: Place, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> State:
     """Load the latest checkpoint below ``folder`` into model and optimiser; a fresh state if there is none.
 
     Raises:
@@ -89,24 +116,31 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ide
         return State(identity)
     latest = found[-1]
     try:
-        content: dict[str, Any] = json.loads((latest / "state.json").read_text())
-        groups = content.pop("groups")
-        state = State(**content)
-        if state.identity != identity:
-            raise SettingsError(
-                f"the checkpoint {latest} is of another configuration "
-                f"({differing(state.identity, identity)}): remove {folder} to train from the start, or use "
-                "the settings that it was made with"
-            )
-        model.load_state_dict(load_file(latest / "model.safetensors"))
-        unflatten(optimiser, load_file(latest / "optimiser.safetensors"), groups)
-    except SettingsError:
+        with scratch.copied(latest) as files:
+            return _load(files, latest, model, optimiser, identity)
+    except (SettingsError, atomic.StoreError):
         raise
     except Exception as error:
         why = " ".join(str(error).split())
         raise SettingsError(
             f"the checkpoint {latest} can't be read ({why}): remove it to go on from the one before"
         ) from error
+
+
+def _load(
+    files: Path, where: Place, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str
+) -> State:
+    content: dict[str, Any] = json.loads((files / _STATE).read_text())
+    groups = content.pop("groups")
+    state = State(**content)
+    if state.identity != identity:
+        raise SettingsError(
+            f"the checkpoint {where} is of another configuration "
+            f"({differing(state.identity, identity)}): remove {where.parent} to train from the start, or use "
+            "the settings that it was made with"
+        )
+    model.load_state_dict(load_file(files / "model.safetensors"))
+    unflatten(optimiser, load_file(files / "optimiser.safetensors"), groups)
     state.history = [(int(step), str(name), float(value)) for step, name, value in state.history]
     return state
 

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.artifacts import scratch
+from stages.artifacts.place import Place
 from stages.learning.checkpoint import State
 
 
-def write_history(folder: Path, states: Mapping[str, State], checkpoints: Path) -> dict[str, dict[str, Any]]:
+def write_history(folder: Path, states: Mapping[str, State], checkpoints: Place) -> dict[str, dict[str, Any]]:
     """Write ``history.parquet`` (``fit, step, name, value``) and the logs of all fits into ``folder``.
 
     Args:
@@ -35,7 +37,7 @@ def write_history(folder: Path, states: Mapping[str, State], checkpoints: Path) 
     )
     pq.write_table(table, folder / "history.parquet")
     for fit in states:
-        logs = checkpoints / fit / "tensorboard"
+        logs = scratch.beside(checkpoints / fit) / "tensorboard"
         if logs.is_dir():
             shutil.copytree(logs, folder / "tensorboard" / fit, dirs_exist_ok=True)
     return {

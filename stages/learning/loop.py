@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stages.artifacts import place as stores
+from stages.artifacts import scratch
 from stages.discovery.contract import Batch, Progress
 from stages.errors import SettingsError
 from stages.learning import checkpoint
@@ -45,7 +46,7 @@ class Place:
         report: called with figures by name whenever there are new ones; in all processes, at the same steps.
     """
 
-    checkpoints: Path
+    checkpoints: stores.Place
     device: str = "cpu"
     every_s: float = 60.0
     report: Callable[[Mapping[str, float]], None] | None = None
@@ -300,7 +301,7 @@ def _board(place: Place, step: int) -> Iterator[SummaryWriter | None]:
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    folder = str(place.checkpoints / "tensorboard")
+    folder = str(scratch.beside(place.checkpoints) / "tensorboard")
     with SummaryWriter(folder, purge_step=step + 1 if step else None, flush_secs=10) as board:
         yield board
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.artifacts import whole
+from stages.artifacts.place import Place, place
 from stages.errors import SettingsError
 from stages.labeling.named_stage import names_of
 from stages.stage import ReduceStage, WorkContext
@@ -74,7 +75,7 @@ class TracksStage(ReduceStage):
         """Always ``tracks``."""
         return "tracks"
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`."""
         from stages.merging.tracks import sources, track_source
         from stages.tubes.reader import TubeStore
@@ -102,16 +103,16 @@ class TracksStage(ReduceStage):
         )
 
 
-def read_tracks(folder: str | Path) -> pa.Table:
+def read_tracks(folder: str | Place) -> pa.Table:
     """The table (`TRACKS_SCHEMA`) of the ``tracks`` artifact in ``folder``.
 
     Raises:
         FileNotFoundError: it is not there (yet).
     """
-    found = whole.current(Path(folder))
+    found = whole.files(place(folder))
     if found is None:
         raise FileNotFoundError(f"{folder} is no finished artifact of tracks")
-    return pq.read_table(found[0] / TRACKS_FILE)
+    return pq.read_table(found / TRACKS_FILE)
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

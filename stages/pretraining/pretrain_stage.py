@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from stages.artifacts.place import Place
 from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
 from stages.learning.spec import TrainSpec
@@ -54,7 +55,7 @@ class PretrainStage(FitStage):
         """The model's name."""
         return self.pretrain.known.name
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`. Several processes may call it together, joined by `torch.distributed`."""
         from stages.pretraining.pretraining import pretrain
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import current_videos
+from stages.artifacts.place import Place, matches
 from stages.catalog.rows import catalog_rows
 from stages.discovery.contract import Batch, Progress
 from stages.discovery.device import resolve_device
@@ -65,7 +66,7 @@ def pretrain(stage: PretrainStage, folder: Path, context: WorkContext) -> None:
     """
     torch.set_num_threads(context.threads)
     loop.check_shared(stage.train)
-    rows = videos_of(Path(context.inputs["catalog"]))
+    rows = videos_of(context.inputs["catalog"])
     own = folder / "checkpoints"
     checkpoints = context.checkpoints or own
     place = loop.Place(
@@ -95,7 +96,7 @@ def pretrain(stage: PretrainStage, folder: Path, context: WorkContext) -> None:
         shutil.rmtree(own, ignore_errors=True)  # published weights have no use for them
 
 
-def videos_of(catalog: Path) -> list[Row]:
+def videos_of(catalog: str) -> list[Row]:
     """The catalog's current videos, sorted by id.
 
     Raises:
@@ -103,7 +104,7 @@ def videos_of(catalog: Path) -> list[Row]:
     """
     current = current_videos(Artifact.at(catalog)).sort_by("shard")  # a shard is read once
     rows = [
-        catalog_rows(str(catalog), shard)[video]
+        catalog_rows(catalog, shard)[video]
         for video, shard in zip(current["video"].to_pylist(), current["shard"].to_pylist(), strict=True)
     ]
     rows.sort(key=itemgetter("video"))
@@ -117,13 +118,13 @@ def _digest(rows: list[Row]) -> str:
 
 
 def _write(
-    stage: PretrainStage, rows: list[Row], model: Pretraining, state: State, folder: Path, checkpoints: Path
+    stage: PretrainStage, rows: list[Row], model: Pretraining, state: State, folder: Path, checkpoints: Place
 ) -> None:
     save_file(tensors_of(model), folder / f"{KIND}.safetensors")
     figures = write_history(folder, {KIND: state}, checkpoints)
     found = [
         reason
-        for path in sorted((checkpoints / KIND).glob("rejects-*.jsonl"))
+        for path in matches(checkpoints / KIND, "rejects-*.jsonl")
         for reason in Rejects.at(path).read(state.seen)
     ]
     _write_rejects(folder / "rejects.parquet", found)

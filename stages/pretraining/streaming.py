@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.artifacts import atomic
+from stages.artifacts import place as stores
 from stages.catalog.content import refuse_changed
 from stages.catalog.ids import path_of
 from stages.decode.classify import media_error
@@ -53,21 +55,25 @@ class Place(NamedTuple):
 class Rejects:
     """What could not be decoded, one line of JSON per clip in a file that survives a killed run."""
 
-    path: Path
+    path: stores.Place
     _lock: Lock
 
     @classmethod
-    def at(cls, path: Path) -> Rejects:
+    def at(cls, path: stores.Place) -> Rejects:
         """The file ``path``, made if it is not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        atomic.create(path, b"")
         return cls(path, Lock())
 
     def add(self, position: int, attempt: int, video: str, error: MediaError) -> None:
         """Note a clip, by its place in the sequence."""
         line = json.dumps([position, attempt, video, error.error_class, error.message])
-        with self._lock, self.path.open("a") as file:
-            file.write("\n" + line)
+        with self._lock:
+            if isinstance(self.path, Path):
+                with self.path.open("a") as file:
+                    file.write("\n" + line)
+            else:  # an object can't be appended to; there are few of these lines
+                self.path.put(self.path.read_bytes() + b"\n" + line.encode())
 
     def read(self, before: int) -> list[tuple[str, str, str]]:
         """``(video, error class, message)`` of every clip whose place is below ``before``, each once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, place, size_below
 from stages.evaluation.results import read_metrics
 from stages.labeling.accuracy import read_accuracy
 from stages.metrics.all_protocols import help_of
@@ -45,7 +45,7 @@ _MOST_POINTS = 500
 
 def gather(context: WorkContext) -> Report:
     """The report on the artifacts in ``context.inputs`` and the run described by ``context.facts``."""
-    folders = {kind: Path(folder) for kind, folder in context.inputs.items()}
+    folders = {kind: place(folder) for kind, folder in context.inputs.items()}
     settings: dict[str, Any] = dict(context.facts.get("settings", {}))
     metrics = read_metrics(folders["metrics"]) if "metrics" in folders else None
     rows, protocols, primary = [], [], ""
@@ -82,7 +82,7 @@ def _rows(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[M
         yield MetricRow(f"{method} · {name}" if own else name, values, trained=own)
 
 
-def _stages(folders: Mapping[str, Path], facts: Mapping[str, Any]) -> Iterator[StageLine]:
+def _stages(folders: Mapping[str, Place], facts: Mapping[str, Any]) -> Iterator[StageLine]:
     """One line per stage: what this run made, what it found made before, and the seconds that took."""
     for kind, folder in folders.items():
         run = facts.get(kind, {})
@@ -108,15 +108,15 @@ def _stages(folders: Mapping[str, Path], facts: Mapping[str, Any]) -> Iterator[S
             )
         else:
             made = int("seconds" in run)
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = size_below(folder)
             yield StageLine(**common, made=made, cached=1 - made, skipped=0, rejected=0, bytes=size, frames=0)
 
 
-def _curves(folders: Mapping[str, Path]) -> Iterator[Curve]:
-    found = whole.current(folders["model"]) if "model" in folders else None
-    if found is None or not (found[0] / "history.parquet").exists():
+def _curves(folders: Mapping[str, Place]) -> Iterator[Curve]:
+    found = whole.files(folders["model"]) if "model" in folders else None
+    if found is None or not (found / "history.parquet").exists():
         return
-    table = pq.read_table(found[0] / "history.parquet")
+    table = pq.read_table(found / "history.parquet")
     for name in sorted(set(table["name"].to_pylist())):
         mine = table.filter(pc.equal(table["name"], name))
         every = -(-mine.num_rows // _MOST_POINTS)
@@ -124,19 +124,19 @@ def _curves(folders: Mapping[str, Path]) -> Iterator[Curve]:
         yield Curve(name, list(zip(steps, values, strict=True)))
 
 
-def _rejects(folders: Mapping[str, Path]) -> Iterator[RejectLine]:
+def _rejects(folders: Mapping[str, Place]) -> Iterator[RejectLine]:
     for kind, folder in folders.items():
         if (folder / "manifest").is_dir():
             for row in Ledger.load(Artifact.at(folder)).with_status("rejected").sort_by("video").to_pylist():
                 yield RejectLine(kind, row["video"], row["error_class"], row["message"])
 
 
-def _versions(folders: Mapping[str, Path]) -> dict[str, str]:
+def _versions(folders: Mapping[str, Place]) -> dict[str, str]:
     environment = read_stage_json(folders["catalog"])["environment"]
     return {**environment["libraries"], "machine": f"{environment['machine']}, {environment['processor']}"}
 
 
-def _words(folders: Mapping[str, Path]) -> Iterator[MetricRow]:
+def _words(folders: Mapping[str, Place]) -> Iterator[MetricRow]:
     found = read_accuracy(folders["clip"]) if "clip" in folders else {}
     for name, accuracy in found.items():
         yield MetricRow(name, vars(accuracy))
@@ -156,12 +156,12 @@ def _notes(rows: list[MetricRow], primary: str) -> Iterator[str]:
             yield f"{row.candidate} is below {' and '.join(better)} in {primary}."
 
 
-def _videos(folders: Mapping[str, Path]) -> list[VideoLine]:
+def _videos(folders: Mapping[str, Place]) -> list[VideoLine]:
     """Scores per video of the method's first kind of masks."""
-    found = whole.current(folders["metrics"]) if "metrics" in folders else None
+    found = whole.files(folders["metrics"]) if "metrics" in folders else None
     if found is None:
         return []
-    table = pq.read_table(found[0] / "per_video.parquet")
+    table = pq.read_table(found / "per_video.parquet")
     table = table.filter(pc.is_in(table["candidate"], pa.array(MASKS)))
     values: dict[str, dict[str, float | None]] = {}
     for row in table.to_pylist():

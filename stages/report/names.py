@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from stages.artifacts import whole
 from stages.artifacts.layout import Artifact, read_stage_json
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place, place
 from stages.features.backbones.table import known_model
 from stages.labeling.clip_spec import ClipSpec
 from stages.labeling.prompts import prompts
@@ -38,7 +38,7 @@ def naming(context: WorkContext) -> Naming | None:
     """What the section about names shows; None for a run that names nothing."""
     if "named" not in context.inputs:
         return None
-    folders = {kind: Path(folder) for kind, folder in context.inputs.items()}
+    folders = {kind: place(folder) for kind, folder in context.inputs.items()}
     settings: dict[str, Any] = dict(context.facts.get("settings", {}))
     label = settings.get("label")
     trained = "clip" in folders
@@ -96,7 +96,7 @@ def tube_lines(store: TubeStore, video: str) -> list[TubeLine]:
     ]  # fmt: skip
 
 
-def _clip(folders: Mapping[str, Path], label: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _clip(folders: Mapping[str, Place], label: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Which CLIP, which weights, what it looked at."""
     if "clip" in folders:
         yield "named by", f"a CLIP that this recipe trains, {folders['clip'].name}"
@@ -113,7 +113,7 @@ def _clip(folders: Mapping[str, Path], label: Mapping[str, Any]) -> Iterator[tup
         yield "adapted branch", str(trained)
 
 
-def _vocabulary(folders: Mapping[str, Path], store: Path) -> Iterator[tuple[str, str]]:
+def _vocabulary(folders: Mapping[str, Place], store: Place) -> Iterator[tuple[str, str]]:
     fields = read_stage_json(folders["named"])["identity"]["fields"]
     vocabulary = Vocabulary(*(tuple(fields["vocabulary"][key]) for key in ("names", "background")))
     background = len(vocabulary.background)
@@ -126,7 +126,7 @@ def _vocabulary(folders: Mapping[str, Path], store: Path) -> Iterator[tuple[str,
     yield "merged", "tubes that touch and have the same name" if fields["merge"] else "nothing"
 
 
-def _found(folders: Mapping[str, Path], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _found(folders: Mapping[str, Place], settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What found the tubes: features, method, model."""
     if backbone := settings.get("backbone"):
         known = known_model(backbone["name"])
@@ -149,13 +149,13 @@ def _weighted(backbone: Mapping[str, Any]) -> str:
     return f"{backbone['name']}, weights {backbone['weights']}"
 
 
-def _model(folders: Mapping[str, Path], settings: Mapping[str, Any]) -> str:
+def _model(folders: Mapping[str, Place], settings: Mapping[str, Any]) -> str:
     """Where the method's model comes from."""
     if given := settings.get("model"):
         return f"given: {given}"
-    found = whole.current(folders["model"]) if "model" in folders else None
+    found = whole.files(folders["model"]) if "model" in folders else None
     if found is None:
         return "none: the method needs no training"
-    videos = json.loads((found[0] / "model.json").read_text())["videos"]
+    videos = json.loads((found / "model.json").read_text())["videos"]
     there = Ledger.load(Artifact.at(folders["features"])).totals().done
     return f"trained by this recipe on {videos:,} of {max(videos, there):,} videos"

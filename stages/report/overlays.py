@@ -4,13 +4,12 @@ ones with a name.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.artifacts import whole
+from stages.artifacts.place import place
 from stages.catalog.ids import path_of
 from stages.catalog.rows import catalog_rows
 from stages.decode.client import DecoderClient
@@ -47,10 +46,10 @@ def _chosen(context: WorkContext, store: TubeStore, primary: str) -> list[tuple[
     """``(video, note, score)`` by the primary protocol of the first kind of masks that has figures, or the
     first videos; see `_first`.
     """
-    found = whole.current(Path(context.inputs["metrics"])) if "metrics" in context.inputs else None
+    found = whole.files(place(context.inputs["metrics"])) if "metrics" in context.inputs else None
     if found is None:
         return _first(store)
-    table = pq.read_table(found[0] / "per_video.parquet")
+    table = pq.read_table(found / "per_video.parquet")
     table = table.filter(pc.and_(pc.equal(table["protocol"], primary), pc.is_valid(table["value"])))
     scored = table["candidate"].unique().to_pylist()  # without an object a video has no figure of its own
     kind = next((kind for kind in store.kinds() if kind in scored), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from stages.artifacts.place import Place
 from stages.stage import ReduceStage, WorkContext
 
 
@@ -21,7 +22,7 @@ class ReportStage(ReduceStage):
         """Always ``report``."""
         return "report"
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`."""
         from stages.report.gather import gather
         from stages.report.page.render import render

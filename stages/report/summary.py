@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import Ledger
+from stages.artifacts.place import Place
 from stages.stage import ReduceStage, WorkContext
 
 
@@ -31,7 +32,7 @@ class SummaryStage(ReduceStage):
         """Always ``summary``."""
         return "summary"
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`."""
         totals, rejects = {}, []
         for path in inputs:

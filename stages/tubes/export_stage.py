@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from stages.artifacts.place import Place
 from stages.errors import SettingsError
 from stages.labeling.named_stage import names_of
 from stages.stage import ReduceStage, WorkContext
@@ -42,7 +43,7 @@ class ExportStage(ReduceStage):
         """The format."""
         return self.form
 
-    def make(self, inputs: Sequence[Path], folder: Path, context: WorkContext) -> None:
+    def make(self, inputs: Sequence[Place], folder: Path, context: WorkContext) -> None:
         """See `WholeStage.make`.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from pycocotools import mask as coco
 from stages.artifacts.layout import Artifact
 from stages.artifacts.ledger import current_videos
 from stages.artifacts.manifest import damaged, read_rows
+from stages.artifacts.place import Place, StoreError, parts_of_file, place, version
 from stages.tubes.table import TUBE_SCHEMA, TUBES_MANIFEST, TUBES_SCHEMA, tubes_of
 
 NO_TUBE = -1
@@ -43,10 +43,10 @@ class TubeShard:
         self._places = {video: place for place, video in enumerate(rows["video"].to_pylist())}
 
     @classmethod
-    def open(cls, folder: str | Path, shard: str) -> TubeShard:
+    def open(cls, folder: str | Place, shard: str) -> TubeShard:
         """The shard of the artifact in ``folder``; the last few stay open, until they are committed anew."""
         artifact = Artifact.at(folder)
-        return _opened(artifact, shard, artifact.manifest(shard).stat().st_mtime_ns)
+        return _opened(artifact, shard, version(artifact.manifest(shard)))
 
     def videos(self) -> list[str]:
         """Ids of the videos, in the order of the shard."""
@@ -98,8 +98,8 @@ class TubeShard:
         """
         wanted = _with_key(columns)
         try:
-            table = pq.read_table(self._path, columns=wanted, use_threads=False)
-        except FileNotFoundError:
+            table = pq.read_table(parts_of_file(self._path), columns=wanted, use_threads=False)
+        except (FileNotFoundError, StoreError):
             raise
         except (pa.ArrowException, OSError) as error:
             raise damaged(self._path, error) from error
@@ -156,7 +156,7 @@ class TubeShard:
     @cached_property
     def _groups(self) -> tuple[pq.FileMetaData, np.ndarray]:
         """The shard's description, and the row behind each of its row groups."""
-        found = pq.read_metadata(self._path)
+        found = pq.read_metadata(parts_of_file(self._path))
         return found, np.cumsum([found.row_group(i).num_rows for i in range(found.num_row_groups)])
 
     def _value(self, video: str, column: str) -> Any:
@@ -170,12 +170,12 @@ class TubeShard:
         kept = _with_key(columns)
         try:
             metadata, ends = self._groups
-            with pq.ParquetFile(self._path, metadata=metadata) as file:
+            with pq.ParquetFile(parts_of_file(self._path), metadata=metadata) as file:
                 wanted = np.flatnonzero((ends > start) & (np.append(0, ends[:-1]) < start + count)).tolist()
                 if not wanted:
                     return TUBES_SCHEMA.empty_table().select(kept)
                 table = file.read_row_groups(wanted, columns=kept, use_threads=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreError):
             raise
         except (pa.ArrowException, OSError) as error:
             raise damaged(self._path, error) from error
@@ -193,7 +193,7 @@ def _with_key(columns: Sequence[str] | None) -> list[str]:
 
 
 @lru_cache(maxsize=_OPEN)
-def _opened(artifact: Artifact, shard: str, committed: int) -> TubeShard:
+def _opened(artifact: Artifact, shard: str, committed: str) -> TubeShard:
     return TubeShard(artifact, shard)
 
 
@@ -215,8 +215,8 @@ class TubeStore:
         ValueError: it has another format version, or a manifest is damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Place) -> None:
+        self._folder = place(folder)
         table = current_videos(self._folder)
         self._shards: dict[str, str] = dict(
             zip(table["video"].to_pylist(), table["shard"].to_pylist(), strict=True)
@@ -276,14 +276,14 @@ class TubeStore:
         return self.shard(video).tubes(video, mask)
 
 
-def read_frames(folder: str | Path, mask: str | None = None) -> pa.Table:
+def read_frames(folder: str | Place, mask: str | None = None) -> pa.Table:
     """All current rows (`TUBES_SCHEMA`) of an artifact: one per tube and frame. Holds them all in memory."""
     store = TubeStore(folder)
     tables = [store.rows(video, mask) for video in store.videos()]
     return pa.concat_tables([TUBES_SCHEMA.empty_table(), *tables])
 
 
-def read_tubes(folder: str | Path, mask: str | None = None) -> pa.Table:
+def read_tubes(folder: str | Place, mask: str | None = None) -> pa.Table:
     """All current tubes (`stages.tubes.table.TUBE_SCHEMA`) of an artifact: one row each."""
     store = TubeStore(folder)
     tables = [store.tubes(video, mask) for video in store.videos()]

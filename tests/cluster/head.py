@@ -36,11 +36,13 @@ class Head:
     Attributes:
         address: of its control store, for ``--address``.
         dashboard: URL of the job server.
+        agent: URL of the node's own agent.
         env: environment of its clients: the project's interpreter first, a home with the cluster's token.
     """
 
     address: str
     dashboard: str
+    agent: str
     env: dict[str, str]
 
     def submit(self, folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
@@ -77,7 +79,8 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
         try:
             dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
             _await(process, dashboard, Path(log.name))
-            yield Head(f"127.0.0.1:{ports['port']}", dashboard, env)
+            agent = f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}"
+            yield Head(f"127.0.0.1:{ports['port']}", dashboard, agent, env)
         finally:
             _end(process)
 

@@ -99,7 +99,7 @@ def build(artifact: Artifact, folder: Path, name: str) -> Path:
             first = len(batch.shard)
             _add_shard(batch, artifact, shard, len(shards), videos.take(pa.array(places)), streams)
             at_batch[places], at_row[places] = number, first + np.arange(len(places))
-            shards.append(artifact.shard(shard).relative_to(artifact.root).as_posix())
+            shards.append(artifact.shard_name(shard))
             if batch.full():
                 file.write_batch(batch.record())
                 batch, number = _Batch(), number + 1

@@ -15,15 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from stages.artifacts import atomic, scratch
 from stages.artifacts.layout import Artifact
+from stages.artifacts.place import Place, Url
 from stages.features.store.index import Index
 from stages.features.store.index_build import build
 
 FOLDER = "_frames_index"
 _FORMAT = 1
 _UNUSED_DAYS = 7
+_PARTS = ("entries", "lookup")  # the lookup last: with it the index exists
 
 
 def open_local(root: Path, cache: Path | None = None) -> tuple[Index, Path | None]:
@@ -52,31 +54,48 @@ def open_local(root: Path, cache: Path | None = None) -> tuple[Index, Path | Non
     return index, None
 
 
-def open_remote(url: str, cache: Path | None = None) -> tuple[Index, Path | None]:
-    """The index of the artifact at an ``fsspec`` URL: copied from there, else built from its manifests.
+def open_remote(root: Url, cache: Path | None = None) -> tuple[Index, Path | None]:
+    """The index of the artifact at a URL: copied from there, else built from its manifests.
 
     Raises:
         FileNotFoundError: if there is no artifact.
         ValueError: if a manifest is damaged.
+        StoreError: the store can't be reached, or the temporary folder not be written.
     """
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(url)
-    root = root.rstrip("/")
-    if not fs.exists(f"{root}/stage.json"):
-        raise FileNotFoundError(f"{url} is no artifact: it holds no stage.json")
-    manifests = _listed(fs, f"{root}/manifest", ".parquet")
-    name = _digest((n, size) for n, _, size in manifests)
+    artifact = Artifact.at(root)
+    name = _name_remote(root)
     temporary = None if cache else Path(tempfile.mkdtemp(prefix="tubeflow-index-"))
     folder = cache or temporary
     assert folder is not None
     try:
-        index = _open(folder / f"{name}.lookup.arrow") or _copy(fs, root, name, folder)
-        return index or _build_remote(fs, root, manifests, folder, name), temporary
+        index = _open(folder / f"{name}.lookup.arrow") or _copy(root / FOLDER, name, folder)
+        return index or Index(build(artifact, folder, name)), temporary
     except BaseException:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def prepare(root: Place) -> None:
+    """Have the index lie beside the shards, so that readers need not build it.
+
+    Raises:
+        As `open_local` and `open_remote`.
+    """
+    if not isinstance(root, Url):
+        open_local(root)
+        return
+    name = _name_remote(root)
+    known = _indexes(root / FOLDER)
+    if name in known:
+        return
+    with scratch.temp_folder() as folder:
+        build(Artifact.at(root), folder, name)
+        for part in _PARTS:
+            atomic.publish(folder / f"{name}.{part}.arrow", root / FOLDER / f"{name}.{part}.arrow")
+    for old in known:
+        for part in reversed(_PARTS):
+            (root / FOLDER / f"{old}.{part}.arrow").unlink(missing_ok=True)
 
 
 def reopen(path: Path) -> Index | None:
@@ -122,34 +141,30 @@ def _remove_unused(kept: Path) -> None:
             continue  # another process was first
 
 
-def _listed(fs: Any, folder: str, ending: str) -> list[tuple[str, str, int]]:
-    """(name, path, bytes) of the files in a remote folder; empty where there is no such folder."""
+def _name_remote(root: Url) -> str:
+    """As `_name`, of an artifact at a URL, where only names and sizes are known."""
     try:
-        paths = [p for p in fs.ls(folder, detail=False) if p.endswith(ending)]
+        files = (root / "manifest").files()
+    except FileNotFoundError:
+        files = {}
+    return _digest((name, size) for name, size in files.items() if name.endswith(".parquet"))
+
+
+def _indexes(folder: Url) -> list[str]:
+    """Names of the indexes in a remote folder."""
+    ending = ".lookup.arrow"
+    try:
+        return [path.name.removesuffix(ending) for path in folder.iterdir() if path.name.endswith(ending)]
     except FileNotFoundError:
         return []
-    sizes = fs.sizes(paths)
-    return sorted((p.rsplit("/", 1)[1], p, size) for p, size in zip(paths, sizes, strict=True))
 
 
-def _copy(fs: Any, root: str, name: str, folder: Path) -> Index | None:
+def _copy(source: Url, name: str, folder: Path) -> Index | None:
     """Copy a fresh index that lies beside the remote shards, if there is one."""
-    for found, path, _ in _listed(fs, f"{root}/{FOLDER}", ".lookup.arrow"):
+    for found in _indexes(source):
         if found.startswith(name):
             folder.mkdir(parents=True, exist_ok=True)
-            for part in ("entries", "lookup"):  # the lookup last: with it the copy exists
-                fs.get_file(path.replace(".lookup.", f".{part}."), str(folder / f"{name}.{part}.arrow"))
+            for part in _PARTS:
+                (source / f"{found}.{part}.arrow").fetch(folder / f"{name}.{part}.arrow")
             return _open(folder / f"{name}.lookup.arrow")
     return None
-
-
-def _build_remote(
-    fs: Any, root: str, manifests: list[tuple[str, str, int]], folder: Path, name: str
-) -> Index:
-    """Build the index from copies of the remote manifests, which are then thrown away."""
-    with tempfile.TemporaryDirectory(prefix="tubeflow-manifests-") as mirror:
-        (Path(mirror) / "manifest").mkdir()
-        fs.get_file(f"{root}/stage.json", f"{mirror}/stage.json")
-        for found, path, _ in manifests:
-            fs.get_file(path, f"{mirror}/manifest/{found}")
-        return Index(build(Artifact.at(mirror), folder, name))

@@ -6,7 +6,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+
+from stages.artifacts.place import Place, Url, place
 
 LOCAL_GAP = 4096
 """Unwanted bytes worth reading through in a local file: a page, which the system would read anyway."""
@@ -158,27 +160,17 @@ _preadv = getattr(os, "preadv", _pread_first)
 
 
 class RemoteFiles:
-    """Reads from files below an ``fsspec`` URL; ranges of one call are requested together."""
+    """Reads from files below a URL; ranges of one call are requested together."""
 
-    def __init__(self, url: str, gap: int | None = None) -> None:
+    def __init__(self, url: Url, gap: int | None = None) -> None:
         self._url = url
         self._gap = REMOTE_GAP if gap is None else gap
-        self._pid = -1
-        self._fs: Any = None
-        self._root = ""
 
     def read(self, name: str, pieces: Sequence[Piece]) -> int:
         """See `LocalFiles.read`."""
-        self._connect()
-        path = f"{self._root}/{name}"
         wanted = runs(pieces, self._gap)
-        starts, stops = [run[0] for run in wanted], [run[1] for run in wanted]
-        found = self._fs.cat_ranges([path] * len(wanted), starts, stops, on_error="return")
+        found = (self._url / name).read_ranges([(start, stop) for start, stop, _ in wanted])
         for (start, stop, buffers), data in zip(wanted, found, strict=True):
-            if isinstance(data, FileNotFoundError):
-                raise data
-            if isinstance(data, BaseException):
-                raise OSError(f"bytes {start}-{stop} of {path} can't be read: {data}") from data
             if len(data) != stop - start:
                 raise ShortReadError(
                     f"{len(data)} bytes came for the {stop - start} asked for at {start}: the file is "
@@ -187,18 +179,8 @@ class RemoteFiles:
             _deal(memoryview(data), buffers)
         return sum(map(len, found))
 
-    def _connect(self) -> None:
-        """A file system of this process: fsspec's do not survive a fork."""
-        if self._pid != os.getpid():
-            import fsspec
-
-            self._fs, root = fsspec.core.url_to_fs(self._url)
-            self._root = root.rstrip("/")
-            self._pid = os.getpid()
-
     def close(self) -> None:
-        """Forget the file system."""
-        self._pid, self._fs = -1, None
+        """Nothing stays open."""
 
 
 def _deal(data: memoryview, buffers: list[memoryview]) -> None:
@@ -210,3 +192,9 @@ def _deal(data: memoryview, buffers: list[memoryview]) -> None:
 
 
 Files = LocalFiles | RemoteFiles
+
+
+def files_below(root: str | Place, gap: int | None = None, max_open: int = 64) -> Files:
+    """Reads from the files below a folder or a URL; see `LocalFiles` and `RemoteFiles`."""
+    where = place(root)
+    return LocalFiles(str(where), gap, max_open) if isinstance(where, Path) else RemoteFiles(where, gap)

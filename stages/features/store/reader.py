@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.artifacts.place import Place, place
 from stages.features.store import locate, members
 from stages.features.store.gauge import Gauge
 from stages.features.store.index import Entry, Index
-from stages.features.store.ranges import Files, LocalFiles, RemoteFiles, ShortReadError
+from stages.features.store.ranges import Files, ShortReadError, files_below
 from stages.features.store.schema import BASE_VIEW, SCALE_SUFFIX
 from stages.features.store.videos import Videos
 
@@ -57,14 +58,13 @@ class FeatureStore:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Place,
         verify: bool = False,
         cache: str | os.PathLike[str] | None = None,
         max_open: int = 64,
         gap: int | None = None,
     ) -> None:
-        given = os.fspath(path).removeprefix("file://")
-        self.path = given if "://" in given else str(Path(given).absolute())
+        self.path = str(place(path).absolute())
         self.verify = verify
         self._cache = None if cache is None else Path(cache)
         self._max_open = max_open
@@ -72,10 +72,11 @@ class FeatureStore:
         self._start(self._find_index())
 
     def _find_index(self) -> Index:
-        if "://" in self.path:
-            index, temporary = locate.open_remote(self.path, self._cache)
+        where = place(self.path)
+        if isinstance(where, Path):
+            index, temporary = locate.open_local(where, self._cache)
         else:
-            index, temporary = locate.open_local(Path(self.path), self._cache)
+            index, temporary = locate.open_remote(where, self._cache)
         if temporary:
             weakref.finalize(self, _remove, temporary, os.getpid())
         return index
@@ -85,10 +86,7 @@ class FeatureStore:
         self._series = lru_cache(_REMEMBERED)(partial(members.series_of, index, self.path))
         self.gauge = Gauge()
         self._files: Files
-        if "://" in self.path:
-            self._files = RemoteFiles(self.path, self._gap)
-        else:
-            self._files = LocalFiles(self.path, self._gap, self._max_open)
+        self._files = files_below(self.path, self._gap, self._max_open)
 
     @property
     def videos(self) -> Videos:

@@ -15,7 +15,7 @@ from stages.artifacts.layout import Artifact
 from stages.artifacts.manifest import DamagedError, damaged, read_rows
 from stages.features.store import members
 from stages.features.store.gauge import Gauge
-from stages.features.store.ranges import LocalFiles, ShortReadError
+from stages.features.store.ranges import ShortReadError, files_below
 from stages.features.store.reader import CorruptShardError
 from stages.features.store.schema import BANK_VIEW, BASE_VIEW, FEATURE_ROWS, SCALE_SUFFIX
 
@@ -45,8 +45,8 @@ class ShardFeatures:
         self._spans = _spans(self._rows)
         self._series: dict[tuple[str, str, str], members.Series] = {}
         self._frames: dict[tuple[str, bool], tuple[np.ndarray, np.ndarray]] = {}
-        self._files = LocalFiles(str(artifact.root))
-        self._name = artifact.shard(shard).relative_to(artifact.root).as_posix()
+        self._files = files_below(artifact.root)
+        self._name = artifact.shard_name(shard)
         self.gauge = Gauge()
 
     def videos(self) -> list[str]:

@@ -231,7 +231,7 @@ def test_torch_is_imported_only_for_tensors(fp16: Path) -> None:
         "import sys; from stages.features.store import samplers, writer; "
         "from stages.features.store.reader import FeatureStore; "
         f"store = FeatureStore({str(fp16)!r}); store.array('a'); list(samplers.ClipSampler(store, "
-        "samplers.Windows(2))); print([m for m in ('torch', 'ray', 'fsspec') if m in sys.modules])"
+        "samplers.Windows(2))); print([m for m in ('torch', 'ray', 's3fs') if m in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
