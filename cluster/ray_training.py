@@ -114,16 +114,19 @@ def _from(trace: Sequence[str]) -> str:
 def _why(error: BaseException) -> str:
     """The first of the workers' own errors in a line."""
     for failure in (*getattr(error, "worker_failures", {}).values(), error):
-        lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-        if lines:
-            return f"{type(failure).__name__}: {lines[0]}"[:200]
+        cause = getattr(failure, "health_check_failure", failure)
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        if lines:  # of a traceback the last one says it
+            return f"{type(cause).__name__}: {lines[-1 if lines[0].startswith('Traceback') else 0]}"[:200]
     return type(error).__name__
 
 
 def _given_up(stage: FitStage, times: int, trace: Sequence[str], error: Exception) -> Exception:
     """An error in the training's own code goes up with its traceback; a worker that dies lacks something."""
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
     failures = tuple(getattr(error, "worker_failures", {}).values())
-    if failures and not any(isinstance(failure, ray.exceptions.RayActorError) for failure in failures):
+    if failures and all(isinstance(failure, UserExceptionWithTraceback) for failure in failures):
         return error
     return ResourcesError(
         f"training {stage.name} died {times} times in a row {_from(trace)} without reaching another "
