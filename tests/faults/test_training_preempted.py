@@ -59,9 +59,9 @@ def disturbed(nodes: Nodes, folder: Path, workers: int, hits: list[str]) -> str:
 def test_a_training_that_advances_survives_any_number_of_losses(
     nodes: Nodes, reference: bytes, tmp_path: Path
 ) -> None:
-    """Five, which is more than may happen without progress."""
-    output = disturbed(nodes, tmp_path, 1, ["worker", "node", "worker", "worker", "node"])
-    assert output.count("goes on from checkpoint solv/step-") == 5, output
+    """Four, which is more than may happen without progress."""
+    output = disturbed(nodes, tmp_path, 1, ["worker", "node", "worker", "worker"])
+    assert output.count("goes on from checkpoint solv/step-") == 4, output
     assert "Traceback" not in output
     assert model(tmp_path) == reference
 
