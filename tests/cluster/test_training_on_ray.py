@@ -61,9 +61,7 @@ def test_a_training_that_dies_in_the_same_step_again_and_again_is_given_up(tmp_p
     monkeypatch.setattr("cluster.ray_training._TRAIN_FAILURES", 1)
     features = features_in(tmp_path / "features")
     context = context_for(features, checkpoints=tmp_path / "checkpoints", checkpoint_s=0.0)
-    with pytest.raises(
-        ResourcesError, match="died 2 times in a row from checkpoint first/step-00000005 "
-    ):
+    with pytest.raises(ResourcesError, match="died 2 times in a row from checkpoint first/step-00000005 "):
         on_ray_train(stage(ToyMethod(kill_at=5)), tmp_path / "model", context)
 
 
