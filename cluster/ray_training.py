@@ -101,10 +101,10 @@ def _trace(folder: Place | None) -> list[str]:
     from stages.learning.checkpoint import checkpoints
 
     try:
-        fits = sorted(folder.iterdir(), key=lambda fit: fit.name) if folder is not None else []
+        fits: list[Place] = [] if folder is None else list(folder.iterdir())
     except FileNotFoundError:
         return []
-    return [f"{fit.name}/{path.name}" for fit in fits for path in checkpoints(fit)]
+    return sorted(f"{fit.name}/{path.name}" for fit in fits for path in checkpoints(fit))
 
 
 def _from(trace: Sequence[str]) -> str:
