@@ -7,7 +7,7 @@ QUALITY := quality
 # Half of a test run is waiting, so a few more than there are cores; each file is run by one process.
 TESTS_AT_ONCE ?= 3
 
-.PHONY: install quickstart test lint lock bench quality clean
+.PHONY: install quickstart test lint lock bench quality chaos clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,12 @@ lock: install
 
 bench: install
 	$(BIN)/python benchmarks/run_all.py
+
+# Nodes, and drivers, killed at random on a cluster on this machine: minutes per seed. CHAOS_SEEDS="1 2" repeats.
+CHAOS_SEEDS := $(or $(CHAOS_SEEDS),$(shell shuf -i 1-99999 -n 3))
+chaos: install
+	@echo "seeds: $(CHAOS_SEEDS)"
+	TUBEFLOW_CHAOS_SEEDS="$(CHAOS_SEEDS)" $(BIN)/python -m pytest -s tests/faults/test_chaos.py
 
 # SOLV on sprites L2, three seeds: up to an hour on 2 cores.
 quality: install

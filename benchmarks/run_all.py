@@ -13,6 +13,7 @@ feature_store.py    five consecutive frames: bytes read over needed, time over a
 training.py         SOLV at published sizes over the direct formulation; waiting for data
 scoring.py          ``@solv`` protocols at 480p: seconds a video; memory of ``jf@davis17u``
 estimates.py        what ``--plan`` foretells for 2N videos after N, over what the run takes
+scaling.py          1, 2 and 4 Ray nodes on this machine: efficiency, and what bounds it
 ==================  ==========================================================================
 """
 
@@ -44,6 +45,7 @@ COMMANDS = (
     ("scoring.py",),
     ("estimates.py",),
     ("estimates.py", "--runner", "ray"),
+    ("scaling.py",),
 )
 STORE_TARGETS = {"bytes_ratio": 1.01, "time_ratio": 1.3}
 

@@ -133,6 +133,7 @@ class Receipt:
         host, pid: the process that made it.
         held: who else is making the shard, so that nothing was done; or ``""``.
         next: tasks of the next stage that this shard makes possible.
+        following: how many they are, where ``next`` itself does not travel.
         error, error_kind: why the whole run has to stop, if it has to.
     """
 
@@ -156,12 +157,14 @@ class Receipt:
     pid: int = 0
     held: str = ""
     next: list[Task] = field(default_factory=list)
+    following: int = 0
     error: str = ""
     error_kind: ErrorKind = ""
 
     def dump(self) -> dict[str, Any]:
-        """The receipt as JSON-able data, without ``next``."""
-        return {k: v for k, v in vars(self).items() if k != "next"}
+        """The receipt as JSON-able data; of ``next`` only its length."""
+        kept = {k: v for k, v in vars(self).items() if k != "next"}
+        return {**kept, "following": len(self.next)}
 
 
 def items_below(bound: BoundStage, shard: str) -> list[Row]:

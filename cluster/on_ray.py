@@ -1,8 +1,8 @@
 """The Ray runner: consecutive map stages as one Ray Data graph of shard owners.
 
 Rows are tasks and receipts, a few hundred bytes each: features never enter the object store. Every stage is
-a fixed pool of actors, each of which makes whole shards. Ray restarts a killed actor and hands its shard to
-another; since a shard is committed atomically and is the same bytes whoever makes it, that is all it takes.
+a fixed pool of actors, each of which makes whole shards. Ray restarts a killed actor; the shard it was making
+is made in another round (`cluster.ray_recovery`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cluster.chain import BoundStage, Chain, Receipt, Task
 from cluster.execute import ShardExecutor
-from cluster.placement import Arrangement, Asked, arrange, arrange_training
+from cluster.placement import Arrangement, Asked, arrange, arrange_training, room_for, room_for_training
 from cluster.ray_checks import check_nodes, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_metrics import RayMeters
+from cluster.ray_recovery import Room, in_rounds, unit
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
 from cluster.watching import Watch, WorkerFile, run_folder, store_of
@@ -46,6 +47,7 @@ class RayRunner:
         fit_workers: processes that train one model together.
         decoders: decode actors on other nodes, 0 for as many as `placement.decoder_pool` finds good; None:
             videos are decoded beside the models.
+        tell: takes sentences for the user: a lost node, waiting for nodes. None: they go to the log.
     """
 
     name = "ray"
@@ -57,8 +59,10 @@ class RayRunner:
         address: str | None = None,
         fit_workers: int = 1,
         decoders: int | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._asked = Asked(workers, gpus, decoders)
+        self._tell = tell or logging.getLogger(__name__).warning
         self._fit_workers = fit_workers
         self._address = address or os.environ.get("RAY_ADDRESS")
 
@@ -67,10 +71,16 @@ class RayRunner:
         with connected(self._address, self._cpus()):
             check_nodes(chain)
             first = min(task.level for task in tasks)
-            places = arrange(present_nodes(), [bound.stage for bound in chain[first:]], self._asked)
-            with _decoding(places, chain[0].context.limits) as decoding:
-                chain = tuple(_fed(bound, decoding) for bound in chain)
-                yield from _stream(chain, tasks, run_id, places)
+            stages, asked = [bound.stage for bound in chain[first:]], self._asked
+
+            def stream(todo: Sequence[Task], workers: int) -> Iterator[Receipt]:
+                places = arrange(present_nodes(), stages, dataclasses.replace(asked, workers=workers))
+                with _decoding(places, chain[0].context.limits) as decoding:
+                    yield from _stream(tuple(_fed(b, decoding) for b in chain), todo, run_id, places, first)
+
+            workers = arrange(present_nodes(), stages, asked).workers
+            room = Room(lambda: room_for(present_nodes(), stages, asked), unit(asked.gpus))
+            yield from in_rounds(tasks, stream, workers, room, self._tell)
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The living nodes by id: ``host``, ``address``, ``cpus``, ``gpus``; {} while Ray is not there."""
@@ -96,7 +106,12 @@ class RayRunner:
                 if decoding is not None:  # a training has its own clients, of one stream each
                     one = dataclasses.replace(decoding, streams=1)
                     context = dataclasses.replace(context, decoding=one, decoders=places.streams)
-                fit_on_ray(stage, inputs, folder, context, self._fit_workers, asked.gpus > 0)
+                room = Room(
+                    lambda: room_for_training(present_nodes(), self._fit_workers, asked), unit(asked.gpus)
+                )
+                fit_on_ray(
+                    stage, inputs, folder, context, self._fit_workers, asked.gpus > 0, room, self._tell
+                )
 
     def _cpus(self) -> int:
         """CPUs that a Ray of our own must have."""
@@ -121,14 +136,20 @@ def _fed(bound: BoundStage, decoding: RemoteDecoding | None) -> BoundStage:
     return dataclasses.replace(bound, context=dataclasses.replace(bound.context, decoding=decoding))
 
 
-def _stream(chain: Chain, tasks: Sequence[Task], run_id: str, places: Arrangement) -> Iterator[Receipt]:
+def _stream(
+    chain: Chain, tasks: Sequence[Task], run_id: str, places: Arrangement, first: int
+) -> Iterator[Receipt]:
+    """One graph over ``tasks``; what is lost with a node or a worker on the way is missing.
+
+    Args:
+        first: the first stage that ``places`` is for.
+    """
     workers = places.workers
     _set_context(workers)
     dataset = ray.data.from_items(
         [{"task": task.dump(), "receipts": "[]"} for task in tasks],  # held by nobody: 110 MB for 10^6 videos
         override_num_blocks=len(tasks),
     )
-    first = min(task.level for task in tasks)
     for level in range(first, len(chain)):
         dataset = dataset.map_batches(
             _owner_class(chain[level].stage.kind),
@@ -139,6 +160,7 @@ def _stream(chain: Chain, tasks: Sequence[Task], run_id: str, places: Arrangemen
                 size=min(workers, len(tasks)) if level == first else workers,
                 max_tasks_in_flight_per_actor=1,
             ),
+            max_task_retries=0,  # by default for ever, on the same actor, which may wait for room as long
             **_remote_options(places, level - first),
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
@@ -192,7 +214,7 @@ class ShardOwner:
             return
         receipt = self._execute(task)
         carried = json.dumps([*json.loads(receipts), receipt.dump()])
-        following = [] if receipt.error else receipt.next
+        following = receipt.next
         for position, packed_task in enumerate([t.dump() for t in following] or [""]):
             yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
 
@@ -209,10 +231,13 @@ def _set_context(workers: int) -> None:
     policies = [p for p in pressure.ENABLED_BACKPRESSURE_POLICIES if p is not NotTooFarAhead]
     context.set_config(pressure.ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*policies, NotTooFarAhead])
     context.target_max_block_size = 1  # a receipt is a block: it moves on as soon as it is there
+    context.max_errored_blocks = -1  # what is lost is made in another round; our own errors are receipts
     context.execution_no_progress_timeout_s = -1  # a shard may take long; its decoder is watched by us
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # pools are as large as the stage's work, which Ray can't see when a graph begins
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    # announced for 2.64, without another way to say how often an actor's task is tried
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     context.enable_auto_log_stats = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

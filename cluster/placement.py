@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.resources import ResourcesError
 from stages.errors import SettingsError
@@ -274,6 +274,22 @@ def arrange_training(nodes: Sequence[Node], workers: int, asked: Asked) -> Arran
     placed = place(nodes, [decoders, training])
     streams = -(-decoders.count // workers)
     return Arrangement(workers, (needs,), (), decoders, tuple(placed[decoders.name]), streams)
+
+
+def room_for(nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked) -> int:
+    """How many workers `arrange` would find room for, whoever holds it just now; 0: for none."""
+    try:
+        return arrange(nodes, stages, replace(asked, workers=0)).workers
+    except ResourcesError:
+        return 0
+
+
+def room_for_training(nodes: Sequence[Node], workers: int, asked: Asked) -> int:
+    """How many of ``workers`` processes `arrange_training` would find room for: all of them, or 0."""
+    try:
+        return arrange_training(nodes, workers, asked).workers
+    except ResourcesError:
+        return 0
 
 
 def unfit_for_light_work(nodes: Sequence[Node]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ except ImportError as error:  # pragma: no cover - exercised by a test in a proc
 __all__ = ["PROJECT", "connect", "connected", "ray"]
 
 PROJECT = Path(__file__).resolve().parents[1]
+_log = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
 
 
@@ -48,6 +50,7 @@ def connect(address: str | None, cpus: int) -> None:
     """Join a cluster, or start a local Ray with as many CPUs as the machine has, and at least ``cpus``."""
     search = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"env_vars": {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}}
+    _keep_reports_off_standard_output()
     if address:
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
         with _held_stderr():
@@ -62,6 +65,14 @@ def connect(address: str | None, cpus: int) -> None:
             runtime_env=environment,
             logging_level="ERROR",
         )
+
+
+def _keep_reports_off_standard_output() -> None:
+    """Ray prints what nodes report, such as the last log lines of a lost one, to a driver's standard output,
+    where our results belong; `cluster.ray_recovery` says in a sentence what matters of it.
+    """
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        ray._private.worker.print_to_stdstream = lambda data, **_: _log.debug("%s", data.get("lines"))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.dashboard import ask
@@ -67,7 +67,7 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         output.logged()
     graph = build(config, args.limit)
     options = Options(args.limit, args.retry_failed)
-    runner = make_runner(args, config)
+    runner = make_runner(args, config, output.error)
     plan = make_plan(graph, options, record=True)
     refuse_unschedulable(plan, _here(args))
     tasks = [task for planned in plan.tasks for task in (planned, *planned.then)]
@@ -170,8 +170,8 @@ def _report(graph: Graph, totals: dict[str, Totals], record: RunRecord, code: in
     )
 
 
-def make_runner(args: argparse.Namespace, config: Config) -> Runner:
-    """The runner that ``--runner``, ``--workers`` and ``--address`` ask for."""
+def make_runner(args: argparse.Namespace, config: Config, tell: Callable[[str], None]) -> Runner:
+    """The runner that ``--runner``, ``--workers`` and ``--address`` ask for; ``tell`` takes its sentences."""
     refuse_remote(args, config)
     if args.runner == "local":
         from cluster.local import LocalRunner
@@ -181,7 +181,7 @@ def make_runner(args: argparse.Namespace, config: Config) -> Runner:
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
     decoders = config.run.decode_workers if config.decode.placement == "remote" else None
-    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, decoders)
+    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, decoders, tell)
 
 
 def refuse_remote(args: argparse.Namespace, config: Config) -> None:

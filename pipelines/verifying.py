@@ -100,7 +100,7 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
     """Make each damaged shard again, stage by stage: a later one reads what an earlier one has repaired."""
     from pipelines.commands import make_runner
 
-    runner = make_runner(args, graph.config)
+    runner = make_runner(args, graph.config, output.error)
     record = RunRecord(graph.store, graph.config, works_on(graph))
     repaired: list[str] = []
     state, code = "failed", 1

@@ -1,4 +1,4 @@
-"""Several Ray nodes on this machine as real processes: added, killed hard, brought back while a run works."""
+"""Several Ray nodes on this machine as real processes: added, killed hard and brought back in mid-run."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def started_nodes(
     folder: Path | None = None,
     **env: str,
 ) -> Iterator[Nodes]:
-    """A head with ``head_cpus`` and ``count`` nodes with ``cpus`` each; their processes are gone afterwards.
+    """A head with ``head_cpus`` and ``count`` nodes with ``cpus`` each; all of them are gone afterwards.
 
     Args:
         dashboard: with the job server and the pages, which take seconds and 300 MB more.

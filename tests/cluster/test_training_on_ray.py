@@ -57,6 +57,14 @@ def test_two_workers_give_the_weights_of_one_to_rounding_although_one_is_killed(
         assert torch.allclose(value, found[name], rtol=1e-4, atol=1e-5), name
 
 
+def test_a_training_that_dies_in_the_same_step_again_and_again_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.ray_training._TRAIN_FAILURES", 1)
+    features = features_in(tmp_path / "features")
+    context = context_for(features, checkpoints=tmp_path / "checkpoints", checkpoint_s=0.0)
+    with pytest.raises(ResourcesError, match="died 2 times in a row from checkpoint first/step-00000005 "):
+        on_ray_train(stage(ToyMethod(kill_at=5)), tmp_path / "model", context)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_sentence_arrives_as_one(tmp_path, workers):
     """With two, only the second meets the problem, and is not tried again."""

@@ -33,7 +33,7 @@ class ToyMethod(Method):
     """Two linear autoencoders, the second on what the first leaves over.
 
     ``nan_at`` spoils the loss of a step, in the process ``nan_rank`` alone; ``kill_at`` kills a process of
-    the first training in a step, once: ``marker`` is a file that notes it.
+    the first training in a step, once: ``marker`` is a file that notes it; without one, each time.
     """
 
     name: ClassVar[str] = "toy"
@@ -110,7 +110,8 @@ class ToyModel(torch.nn.Module):
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         due = self.before is None and rank == world - 1 and progress.step == self.method.kill_at
         if due and not os.path.exists(self.method.marker):
-            open(self.method.marker, "w").close()
+            if self.method.marker:
+                open(self.method.marker, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
