@@ -19,6 +19,7 @@ from tests.cluster.toy import make_chain
 from tests.faults.processes import wait_until
 from tests.outside import PROJECT
 
+ROOM = ray_recovery.Room(lambda: 1, "a CPU")
 WORK = tuple(f"slow{n},x{n}" for n in range(10))
 DRIVER = """
 import sys
@@ -101,7 +102,7 @@ def test_each_receipt_comes_once_however_often_a_graph_is_lost(local_ray: None) 
 
     told: list[str] = []
     todo = [task("000000"), task("000001")]
-    found = list(ray_recovery.in_rounds(todo, make, 1, 0.0, told.append))
+    found = list(ray_recovery.in_rounds(todo, make, 1, ROOM, told.append))
     assert [receipt.shard for receipt in found] == ["000000", "000001", "000001-00"]
     assert rounds == [["000000", "000001"], ["000001"], ["000001"]]
     assert [text.split(" ", 1)[0] for text in told] == ["1", "1"]
@@ -114,7 +115,7 @@ def test_a_run_that_gets_nowhere_gives_up(local_ray: None) -> None:
 
     told: list[str] = []
     with pytest.raises(ResourcesError, match=r"workers of 1 shards were lost 7 times in a row .*ActorDied"):
-        list(ray_recovery.in_rounds([task("000000")], make, 1, 0.0, told.append))
+        list(ray_recovery.in_rounds([task("000000")], make, 1, ROOM, told.append))
 
 
 def test_tasks_of_one_first_shard_are_done_together() -> None:

@@ -15,5 +15,5 @@ REMOTE = ("data.root=/videos", "decode.placement=remote")
 def test_decoding_elsewhere_is_refused_where_there_is_no_elsewhere() -> None:
     args = arguments.parser().parse_args(["features", "--runner", "local"])
     with pytest.raises(SettingsError, match=r"decode.placement=remote: .* no other nodes .* --runner ray"):
-        make_runner(args, compose("features", assignments=REMOTE))
-    assert make_runner(args, compose("features", assignments=REMOTE[:1])).name == "local"
+        make_runner(args, compose("features", assignments=REMOTE), print)
+    assert make_runner(args, compose("features", assignments=REMOTE[:1]), print).name == "local"
