@@ -18,11 +18,11 @@ from typing import Any
 
 from cluster.chain import BoundStage, Chain, Receipt, Task
 from cluster.execute import ShardExecutor
-from cluster.placement import Arrangement, Asked, arrange, arrange_training, room_for, room_for_training
+from cluster.placement import Arrangement, Asked, arrange, arrange_training, pools_of, training_pool
 from cluster.ray_checks import check_nodes, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_metrics import RayMeters
-from cluster.ray_recovery import Room, in_rounds, unit
+from cluster.ray_recovery import Room, in_rounds, unit, wait_for_room
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
 from cluster.watching import Watch, WorkerFile, run_folder, store_of
@@ -48,6 +48,7 @@ class RayRunner:
         decoders: decode actors on other nodes, 0 for as many as `placement.decoder_pool` finds good; None:
             videos are decoded beside the models.
         tell: takes sentences for the user: a lost node, waiting for nodes. None: they go to the log.
+        patience: seconds that a run waits at its start for nodes that an autoscaler brings.
     """
 
     name = "ray"
@@ -60,7 +61,9 @@ class RayRunner:
         fit_workers: int = 1,
         decoders: int | None = None,
         tell: Callable[[str], None] | None = None,
+        patience: float = 0.0,
     ) -> None:
+        self._patience = patience
         self._asked = Asked(workers, gpus, decoders)
         self._tell = tell or logging.getLogger(__name__).warning
         self._fit_workers = fit_workers
@@ -69,7 +72,6 @@ class RayRunner:
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
         with connected(self._address, self._cpus()):
-            check_nodes(chain)
             first = min(task.level for task in tasks)
             stages, asked = [bound.stage for bound in chain[first:]], self._asked
 
@@ -78,8 +80,14 @@ class RayRunner:
                 with _decoding(places, chain[0].context.limits) as decoding:
                     yield from _stream(tuple(_fed(b, decoding) for b in chain), todo, run_id, places, first)
 
+            def count() -> int:
+                return arrange(present_nodes(), stages, dataclasses.replace(asked, workers=0)).workers
+
+            _, owners, decoders = pools_of(present_nodes(), stages, asked)
+            room = Room(count, unit(asked.gpus), [owners, *([decoders] if decoders else [])])
+            wait_for_room(room, self._tell, max(1, asked.workers), self._patience)
             workers = arrange(present_nodes(), stages, asked).workers
-            room = Room(lambda: room_for(present_nodes(), stages, asked), unit(asked.gpus))
+            check_nodes(chain)
             yield from in_rounds(tasks, stream, workers, room, self._tell)
 
     def nodes(self) -> dict[str, dict[str, Any]]:
@@ -101,17 +109,19 @@ class RayRunner:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         asked = self._asked if stage.decodes else dataclasses.replace(self._asked, decoders=None)
         with connected(self._address, self._cpus()):
-            places = arrange_training(present_nodes(), self._fit_workers, asked)
+            workers = self._fit_workers
+
+            def count() -> int:
+                return arrange_training(present_nodes(), workers, asked).workers
+
+            room = Room(count, unit(asked.gpus), [training_pool(workers, asked)])
+            wait_for_room(room, self._tell, workers, self._patience)
+            places = arrange_training(present_nodes(), workers, asked)
             with _decoding(places, context.limits) as decoding:
                 if decoding is not None:  # a training has its own clients, of one stream each
                     one = dataclasses.replace(decoding, streams=1)
                     context = dataclasses.replace(context, decoding=one, decoders=places.streams)
-                room = Room(
-                    lambda: room_for_training(present_nodes(), self._fit_workers, asked), unit(asked.gpus)
-                )
-                fit_on_ray(
-                    stage, inputs, folder, context, self._fit_workers, asked.gpus > 0, room, self._tell
-                )
+                fit_on_ray(stage, inputs, folder, context, workers, asked.gpus > 0, room, self._tell)
 
     def _cpus(self) -> int:
         """CPUs that a Ray of our own must have."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cluster.resources import ResourcesError
 from stages.errors import SettingsError
@@ -232,6 +232,24 @@ class Arrangement:
     streams: int = 1
 
 
+def pools_of(
+    nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked
+) -> tuple[int, Pool, Pool | None]:
+    """How many workers a run of ``stages`` has, their owners that hold something, and the decode actors.
+
+    Raises:
+        SettingsError: ``asked.gpus`` can't be had like that.
+    """
+    needs = owner_needs([stage.accelerated for stage in stages], asked.gpus)
+    decoders = None
+    if asked.decoders is not None and any(stage.decodes for stage in stages):
+        decoders = decoder_pool(nodes, asked.decoders, asked.gpus)
+    workers = asked.workers or most_workers(nodes, needs, [decoders] if decoders else [])
+    holding = [stage.kind for stage, need in zip(stages, needs, strict=True) if need]
+    each = next(filter(None, needs))
+    return workers, Pool(f"shard owners ({', '.join(holding)})", workers * len(holding), each), decoders
+
+
 def arrange(nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked) -> Arrangement:
     """Where the actors of a run of ``stages`` go, all of which run at the same time.
 
@@ -241,13 +259,8 @@ def arrange(nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked) -> 
     """
     needs = owner_needs([stage.accelerated for stage in stages], asked.gpus)
     decoding = sum(stage.decodes for stage in stages)
-    decoders = None
-    if asked.decoders is not None and decoding:
-        decoders = decoder_pool(nodes, asked.decoders, asked.gpus)
+    workers, owners, decoders = pools_of(nodes, stages, asked)
     others = [decoders] if decoders else []
-    workers = asked.workers or most_workers(nodes, needs, others)
-    holding = [stage.kind for stage, need in zip(stages, needs, strict=True) if need]
-    owners = Pool(f"shard owners ({', '.join(holding)})", workers * len(holding), next(filter(None, needs)))
     placed = place(nodes, [*others, owners])
     return Arrangement(
         workers,
@@ -259,14 +272,20 @@ def arrange(nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked) -> 
     )
 
 
+def training_pool(workers: int, asked: Asked) -> Pool:
+    """The processes of one training."""
+    needs = {"GPU": 1.0} if asked.gpus else {"CPU": 1.0}
+    return Pool("processes of the training", workers, needs, "lower run.train_workers")
+
+
 def arrange_training(nodes: Sequence[Node], workers: int, asked: Asked) -> Arrangement:
     """Where the processes of one training go, and the decoders that feed them if it asks for any.
 
     Raises:
         ResourcesError: they don't fit.
     """
-    needs = {"GPU": 1.0} if asked.gpus else {"CPU": 1.0}
-    training = Pool("processes of the training", workers, needs, "lower run.train_workers")
+    training = training_pool(workers, asked)
+    needs = training.needs
     if asked.decoders is None:
         place(nodes, [training])
         return Arrangement(workers, (needs,), ())
@@ -274,22 +293,6 @@ def arrange_training(nodes: Sequence[Node], workers: int, asked: Asked) -> Arran
     placed = place(nodes, [decoders, training])
     streams = -(-decoders.count // workers)
     return Arrangement(workers, (needs,), (), decoders, tuple(placed[decoders.name]), streams)
-
-
-def room_for(nodes: Sequence[Node], stages: Sequence[MapStage], asked: Asked) -> int:
-    """How many workers `arrange` would find room for, whoever holds it just now; 0: for none."""
-    try:
-        return arrange(nodes, stages, replace(asked, workers=0)).workers
-    except ResourcesError:
-        return 0
-
-
-def room_for_training(nodes: Sequence[Node], workers: int, asked: Asked) -> int:
-    """How many of ``workers`` processes `arrange_training` would find room for: all of them, or 0."""
-    try:
-        return arrange_training(nodes, workers, asked).workers
-    except ResourcesError:
-        return 0
 
 
 def unfit_for_light_work(nodes: Sequence[Node]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.chain import Receipt, Task
+from cluster.placement import Pool
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
 from stages.artifacts import lineage
@@ -122,10 +124,19 @@ class Room:
     Attributes:
         count: for how many workers they have the resources, whoever holds them just now.
         unit: what one worker takes, in words.
+        pools: what an autoscaler, where there is one, is asked for while there is too little.
     """
 
     count: Callable[[], int]
     unit: str
+    pools: Sequence[Pool] = ()
+
+    def most(self) -> int:
+        """As `count`, 0 where some of the actors find no room at all."""
+        try:
+            return self.count()
+        except ResourcesError:
+            return 0
 
 
 def unit(gpus: float) -> str:
@@ -133,15 +144,32 @@ def unit(gpus: float) -> str:
     return f"{gpus:g} GPUs" if gpus else "a CPU"
 
 
-def wait_for_room(room: Room, tell: Tell, least: int = 1) -> int:
-    """How many workers the cluster has room for, as soon as that is ``least`` or more."""
-    told = float("-inf")
-    while (found := room.count()) < least:
-        if time.monotonic() - told > REMIND_S:
-            told = time.monotonic()
-            tell(_waiting(found, least, room.unit))
-        time.sleep(WATCH_S / 2)
+def wait_for_room(room: Room, tell: Tell, least: int = 1, patience: float = math.inf) -> int:
+    """How many workers the cluster has room for, as soon as that is ``least`` or more, or after ``patience``
+    seconds.
+    """
+    if (found := room.most()) >= least or not patience:
+        return found
+    told, began = float("-inf"), time.monotonic()
+    with _requested(room.pools):
+        while (found := room.most()) < least and time.monotonic() - began < patience:
+            if time.monotonic() - told > REMIND_S:
+                told = time.monotonic()
+                tell(_waiting(found, least, room.unit))
+            time.sleep(WATCH_S / 2)
     return found
+
+
+@contextlib.contextmanager
+def _requested(pools: Sequence[Pool]) -> Iterator[None]:
+    """Inside, an autoscaler brings nodes for ``pools``: of actors that are not begun it knows nothing."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(pool.needs) for pool in pools for _ in range(pool.count)])
+    try:
+        yield
+    finally:
+        request_resources(bundles=[])
 
 
 class Watch:
@@ -177,7 +205,7 @@ class Watch:
         reminded = 0.0
         while not self._ended.wait(WATCH_S):
             self._look()
-            room = self._room.count()
+            room = self._room.most()
             if room >= self._least:
                 if reminded:
                     self._tell(f"going on: {min(room, self._workers)} of {self._workers} workers have room")
@@ -190,7 +218,7 @@ class Watch:
         alive = _alive()
         for node in self._known.keys() - alive.keys():
             self.lost += 1
-            room = min(self._room.count(), self._workers)
+            room = min(self._room.most(), self._workers)
             self._tell(
                 f"node {self._known[node]} is lost: what it has not finished is done again; "
                 f"{room} of {self._workers} workers have room"

@@ -84,6 +84,9 @@ class RunConfig:
     decode_workers: int = option(
         0, "decoders of decode.placement=remote; 0: one per CPU of the nodes without GPUs, or that decode"
     )
+    nodes_s: float = option(
+        0.0, "seconds to wait for nodes of an autoscaling cluster, which are asked for; 0: exit 5 at once"
+    )
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")
     attempts: int = option(2, "decoders that may fail on one video before it is rejected")

@@ -181,7 +181,9 @@ def make_runner(args: argparse.Namespace, config: Config, tell: Callable[[str], 
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
     decoders = config.run.decode_workers if config.decode.placement == "remote" else None
-    return RayRunner(workers, config.run.gpus, args.address, config.run.train_workers, decoders, tell)
+    return RayRunner(
+        workers, config.run.gpus, args.address, config.run.train_workers, decoders, tell, config.run.nodes_s
+    )
 
 
 def refuse_remote(args: argparse.Namespace, config: Config) -> None:

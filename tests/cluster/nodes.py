@@ -155,6 +155,8 @@ def started_nodes(
     head_cpus: float = 0,
     dashboard: bool = False,
     folder: Path | None = None,
+    head: tuple[str, ...] = (),
+    port: int = 0,
     **env: str,
 ) -> Iterator[Nodes]:
     """A head with ``head_cpus`` and ``count`` nodes with ``cpus`` each; all of them are gone afterwards.
@@ -162,6 +164,8 @@ def started_nodes(
     Args:
         dashboard: with the job server and the pages, which take seconds and 300 MB more.
         folder: for Ray's files and the clients' home, with a short path; default: a temporary one.
+        head: more options of the head's ``ray start``.
+        port: of its control store; 0: any free one.
         env: of the nodes and of the clients.
     """
     with contextlib.ExitStack() as stack:
@@ -173,15 +177,20 @@ def started_nodes(
         shared = {"PATH": path, "HOME": str(folder), "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
         clients = environment(**shared, **_SOON, **env)
         ports = dict(zip(_HEAD_PORTS, free_ports(len(_HEAD_PORTS)), strict=True))
-        options = [f"--{name}={port}" for name, port in ports.items()]
+        ports["port"] = port or ports["port"]
+        options = [f"--{name}={number}" for name, number in ports.items()]
         options += ["--head", f"--temp-dir={folder}/r", f"--num-cpus={head_cpus}"]
-        options += [f"--include-dashboard={str(dashboard).lower()}", *_given_ports(_PORTS)]
-        head = _start(folder, clients, options, ())
+        options += [f"--include-dashboard={str(dashboard).lower()}", *_given_ports(_PORTS), *head]
+        first = _start(folder, clients, options, ())
         nodes = Nodes(
-            f"127.0.0.1:{ports['port']}", f"http://127.0.0.1:{ports['dashboard-port']}", clients, head, folder
+            f"127.0.0.1:{ports['port']}",
+            f"http://127.0.0.1:{ports['dashboard-port']}",
+            clients,
+            first,
+            folder,
         )
         stack.callback(nodes.end)
-        await_started(head)
+        await_started(first)
         for _ in range(count):
             nodes.add(cpus, wait=False)
         for node in nodes.workers:
