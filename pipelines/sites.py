@@ -37,7 +37,7 @@ def site_of(
                 if "GPU" in needs
             }
     except ResourcesError as error:
-        refusal = error
+        refusal = None if config.run.nodes_s else error  # else it waits for more nodes
     accelerated = asked.gpus > 0
     all_cpus = max(cluster.cpus, 1)
     return Site(
