@@ -131,7 +131,9 @@ class Config:
     """A resolved configuration."""
 
     recipe: str = option("", "name of the recipe")
-    store: str = option("", "folder or URL (s3://bucket/folder) for all results; default $TUBEFLOW_STORE, else ~/tubeflow")
+    store: str = option(
+        "", "folder or URL (s3://bucket/x) for all results; default $TUBEFLOW_STORE, else ~/tubeflow"
+    )
     keep: Literal["all", "results"] = option(
         "all", "all, or results: remove the features of a video once everything that reads them is done"
     )
