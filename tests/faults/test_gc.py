@@ -21,7 +21,7 @@ def test_gc_leaves_living_runs_alone_and_removes_what_killed_ones_left(
         wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
         with run.paused():
             spared = cli.run(*command(store), "--gc", "--yes").stdout
-        assert "works on it" in spared or not leftovers(store)
+            assert "works on it" in spared or not leftovers(store)
         assert "0 files, 0 B removed" in spared
         wait_until(
             lambda: any(".tar." in path.name for path in leftovers(store)) or run.ended, "temporary shard"
