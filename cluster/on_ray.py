@@ -22,6 +22,7 @@ from cluster.placement import Arrangement, Asked, arrange, arrange_training, poo
 from cluster.ray_checks import check_nodes, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_metrics import RayMeters
+from cluster.ray_pressure import set_pressure
 from cluster.ray_recovery import Room, in_rounds, unit, wait_for_room
 from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
@@ -32,9 +33,6 @@ from stages.stage import FitStage, Limits, WorkContext
 
 # isort: split
 from ray.data import ActorPoolStrategy, DataContext
-from ray.data._internal.execution import backpressure_policy as pressure
-
-_WORKERS_KEY = "tubeflow.workers"
 
 
 class RayRunner:
@@ -78,7 +76,8 @@ class RayRunner:
             def stream(todo: Sequence[Task], workers: int) -> Iterator[Receipt]:
                 places = arrange(present_nodes(), stages, dataclasses.replace(asked, workers=workers))
                 with _decoding(places, chain[0].context.limits) as decoding:
-                    yield from _stream(tuple(_fed(b, decoding) for b in chain), todo, run_id, places, first)
+                    fed = tuple(_fed(bound, decoding) for bound in chain)
+                    yield from _stream(fed, todo, run_id, places, first, lambda: room.most() < workers)
 
             def count() -> int:
                 return arrange(present_nodes(), stages, dataclasses.replace(asked, workers=0)).workers
@@ -147,15 +146,21 @@ def _fed(bound: BoundStage, decoding: RemoteDecoding | None) -> BoundStage:
 
 
 def _stream(
-    chain: Chain, tasks: Sequence[Task], run_id: str, places: Arrangement, first: int
+    chain: Chain,
+    tasks: Sequence[Task],
+    run_id: str,
+    places: Arrangement,
+    first: int,
+    short: Callable[[], bool],
 ) -> Iterator[Receipt]:
     """One graph over ``tasks``; what is lost with a node or a worker on the way is missing.
 
     Args:
         first: the first stage that ``places`` is for.
+        short: whether the nodes can't hold the actors of ``places`` any more.
     """
     workers = places.workers
-    _set_context(workers)
+    _set_context(workers, short)
     dataset = ray.data.from_items(
         [{"task": task.dump(), "receipts": "[]"} for task in tasks],  # held by nobody: 110 MB for 10^6 videos
         override_num_blocks=len(tasks),
@@ -192,20 +197,6 @@ def _remote_options(places: Arrangement, position: int) -> dict[str, Any]:
     return options
 
 
-class NotTooFarAhead(pressure.BackpressurePolicy):
-    """A stage waits while the next one has twice as many shards before it as it has workers.
-
-    Ray itself counts bytes in its object store, and receipts have next to none: a fast stage would fill the
-    disk with features long before a slow one reads them.
-    """
-
-    def can_add_input(self, op: Any) -> bool:
-        """Whether ``op`` may begin another shard."""
-        most = 2 * self._data_context.get_config(_WORKERS_KEY, 1)
-        waiting = (self._topology[below].total_enqueued_input_blocks() for below in op.output_dependencies)
-        return all(count < most for count in waiting)
-
-
 class ShardOwner:
     """An actor that makes shards of one stage and passes receipts and following tasks on."""
 
@@ -234,12 +225,10 @@ def _owner_class(kind: str) -> type[ShardOwner]:
     return type(f"{kind.capitalize()}ShardOwner", (ShardOwner,), {})
 
 
-def _set_context(workers: int) -> None:
+def _set_context(workers: int, short: Callable[[], bool]) -> None:
     """Ray Data's settings for long shard tasks whose output is tiny receipts."""
     context = DataContext.get_current()
-    context.set_config(_WORKERS_KEY, workers)
-    policies = [p for p in pressure.ENABLED_BACKPRESSURE_POLICIES if p is not NotTooFarAhead]
-    context.set_config(pressure.ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*policies, NotTooFarAhead])
+    set_pressure(context, workers, short)
     context.target_max_block_size = 1  # a receipt is a block: it moves on as soon as it is there
     context.max_errored_blocks = -1  # what is lost is made in another round; our own errors are receipts
     context.execution_no_progress_timeout_s = -1  # a shard may take long; its decoder is watched by us

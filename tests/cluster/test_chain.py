@@ -23,7 +23,7 @@ def test_a_task_survives_the_journey():
 
 def test_a_receipt_travels_without_what_follows():
     receipt = Receipt(0, "000000", done=2, next=[Task(1, "x")])
-    assert Receipt(**receipt.dump()) == Receipt(0, "000000", done=2)
+    assert Receipt(**receipt.dump()) == Receipt(0, "000000", done=2, following=1)
 
 
 def test_bad_videos_are_handed_on_by_name(tmp_path):

@@ -76,5 +76,5 @@ def test_a_sentence_arrives_as_one(tmp_path, workers):
 
 def test_more_workers_than_cpus_are_refused(tmp_path):
     features = features_in(tmp_path / "features")
-    with pytest.raises(ResourcesError, match="64 workers need 64 CPUs, .*: lower run.train_workers"):
+    with pytest.raises(ResourcesError, match="64 processes of the training need 1 CPU each.* run.train_wor"):
         on_ray_train(stage(batch=64), tmp_path / "model", context_for(features), workers=64)

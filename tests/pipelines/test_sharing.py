@@ -85,6 +85,6 @@ def test_a_run_whose_process_is_gone_from_this_machine_is_dead(tmp_path: Path) -
     status = json.loads(path.read_text())
     path.write_text(json.dumps(status | {"pid": 2**22 + 1}))
     assert living_runs(tmp_path) == []
-    path.write_text(json.dumps(status | {"pid": 2**22 + 1, "host": "another"}))
+    path.write_text(json.dumps(status | {"pid": 2**22 + 1, "machine": "another"}))
     assert len(living_runs(tmp_path)) == 1
     assert living_runs(tmp_path, besides=record.id) == []

@@ -46,7 +46,7 @@ def test_an_interrupt_leaves_no_half_artifact(graph):
     with pytest.raises(KeyboardInterrupt):
         make_whole(fit, graph, Interrupted(), {})
     assert whole.current(fit.folder) is None
-    assert {path.name for path in fit.folder.iterdir()} == {".lock", "stage.json"}
+    assert {path.name for path in fit.folder.iterdir()} == {"stage.json"}
     assert next_fit(graph) == fit
 
 
