@@ -37,7 +37,12 @@ class DivergedError(SettingsError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how one process trains; nothing in here changes the model, except through rounding.
+    """Where and how one process trains.
+
+    As many processes give the same bytes on a CPU, however often they are stopped. Another number of them
+    gives another model, as another seed does: the clips of a step and the mean gradient are the same, but
+    every process draws its own random numbers (dropped tokens, dropout). Even for a method that draws none
+    the rounding of the mean grows from step to step.
 
     Attributes:
         checkpoints: folder of the fit's checkpoints.
