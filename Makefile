@@ -24,7 +24,7 @@ quickstart: install
 	@echo "next     $(BIN)/python pipelines/run.py features --set data.root=FOLDER --set store=STORE --plan"
 
 test: install
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -70,9 +70,9 @@ def test_the_control_store_leads_to_the_dashboard(
     """Neither port is Ray's usual one: the dashboard's process on this machine tells its own."""
     assert dashboard.find(head.address) == (head.dashboard, "its process here")
     (tmp_path / "ray").mkdir()
-    current = Path(head.env["HOME"], "r", "ray_current_cluster").read_text()
-    (tmp_path / "ray" / "ray_current_cluster").write_text(current)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # Ray itself writes it below /tmp unless told otherwise
+    (control,) = [address for address, url in dashboard.dashboards() if url == head.dashboard]
+    (tmp_path / "ray" / "ray_current_cluster").write_text(control)  # as `ray start` does, below /tmp
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert dashboard.find("auto") == (head.dashboard, "the cluster started last on this machine")
     monkeypatch.setenv("RAY_ADDRESS", head.address)
     cluster = asked("auto")

@@ -53,5 +53,5 @@ def test_troubleshooting_quotes_ours() -> None:
     """Sentences in the table that we say are said in the code."""
     code = " ".join(path.read_text(encoding="utf-8") for path in (PROJECT / "cluster").glob("*.py"))
     code += (PROJECT / "pipelines" / "graph.py").read_text(encoding="utf-8")
-    for sentence in ("ray can't be imported by", "doesn't see", "workers need", "is relative"):
+    for sentence in ("ray can't be imported by", "doesn't see", "shard owners", "is relative"):
         assert sentence in code and sentence in PAGE, sentence

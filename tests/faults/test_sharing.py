@@ -90,7 +90,9 @@ def test_a_run_that_stood_still_finds_its_shard_made(make: Make, alone: Path, tm
             cli.run(*make(store))
             assert len(manifests(store, "features")) == SHARDS and not leases(store)
         one.wait(0)
-    assert made(store, "features")[1:] == [1, 1]
+    stood, went = made(store, "features")[1:]
+    assert went == 1
+    assert stood in (0, 1), "it stood before it looked whether the shard is there, or in the middle of it"
     assert cli.digests(store) == cli.digests(alone)
     assert not leases(store) and not leftovers(store)
 
@@ -110,7 +112,8 @@ def test_the_other_run_takes_over_from_a_killed_one(make: Make, alone: Path, tmp
             one.kill_tree()
             other.wait(0)
     assert cli.digests(store) == cli.digests(alone)
-    assert not leases(store)
+    for path in leases(store):  # it was killed between the commit and this: nobody waits for that
+        assert path.parents[1].joinpath("manifest", f"{path.stem}.parquet").exists(), path
 
 
 def test_leases_that_get_lost_cost_no_more_than_work(make: Make, alone: Path, tmp_path: Path) -> None:
