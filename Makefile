@@ -7,7 +7,7 @@ QUALITY := quality
 # Half of a test run is waiting, so a few more than there are cores; each file is run by one process.
 TESTS_AT_ONCE ?= 3
 
-.PHONY: install quickstart test lint lock bench quality chaos clean
+.PHONY: install quickstart test test-long lint lock bench quality chaos clean
 
 install: $(VENV)/.installed
 
@@ -24,7 +24,11 @@ quickstart: install
 	@echo "next     $(BIN)/python pipelines/run.py features --set data.root=FOLDER --set store=STORE --plan"
 
 test: install
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder -m "not long"
+
+# What `make test` leaves out to stay below 20 minutes.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -79,6 +79,7 @@ def test_probes_need_no_token(head: Head) -> None:
         urllib.request.urlopen(f"{head.dashboard}/api/jobs/", timeout=10)
 
 
+@pytest.mark.long
 def test_the_page_is_what_a_job_says(head: Head, tmp_path: Path) -> None:
     """cluster/README.md's command on its data set, twice: the lines it shows but for times and figures."""
     make_ytvis(tmp_path / "YTVIS", {"train": {f"v{n}": 6 for n in range(8)}}, size=(64, 96))

@@ -172,6 +172,7 @@ def test_gc_beside_a_living_run_takes_only_what_dead_ones_left(
     assert cli.digests(store) == cli.digests(alone)
 
 
+@pytest.mark.long
 def test_two_runs_on_ray_share(make: Make, alone: Path, tmp_path: Path, short_folder: Path) -> None:
     """Held shards travel through Ray, and a run on Ray goes on after it has waited."""
     store = tmp_path / "store"

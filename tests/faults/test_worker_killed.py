@@ -10,14 +10,14 @@ import psutil
 from tests import cli
 from tests.faults.conftest import PER_SHARD, VIDEOS, Command
 from tests.faults.processes import Run, started, wait_until
-from tests.faults.stores import manifests, marks, unchanged
+from tests.faults.stores import leftovers, manifests, marks, unchanged
 
 SHARDS = VIDEOS // PER_SHARD
 
 
 def kill_one(run: Run, store: Path, is_worker: Callable[[str], bool]) -> None:
-    """Kill a worker once a shard of features is committed, while others are being made."""
-    wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
+    """Kill a worker once a shard of features has been begun."""
+    wait_until(lambda: any(".tar." in path.name for path in leftovers(store)) or run.ended, "temporary shard")
     workers = sorted(pid for pid, command in run.commands().items() if is_worker(command))
     assert len(workers) >= 2, run.commands()
     psutil.Process(workers[0]).kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests import cli
 from tests.cluster.nodes import started_nodes
 from tests.measured import Measured, arguments
@@ -9,6 +11,7 @@ from tests.object_stores.content import Content
 from tests.object_stores.proxy import Proxy
 
 
+@pytest.mark.long
 def test_nodes_share_nothing_but_the_store(
     measured: Measured, url: str, content: Content, proxy: Proxy
 ) -> None:
