@@ -73,6 +73,8 @@ class Chaos:
         end = time.monotonic() + timeout
         while self._sitting(due, end):
             self._note("driver killed, the same command again")
+        while self._lost:  # the next run finds all nodes
+            self._nodes.bring_back(self._lost.pop()[1])
 
     def _sitting(self, due: list[Kill], end: float) -> bool:
         """One driver from its start to its end; whether it was killed."""
@@ -89,7 +91,7 @@ class Chaos:
                         return True
                     self._kill(kill, count, run)
                 time.sleep(0.01)
-            assert run.process.returncode == 0, f"{self.log}\n{self.output}"
+            assert run.process.returncode == 0, f"{self.log}\n{self.output}{run.output}"
         return False
 
     @contextlib.contextmanager
