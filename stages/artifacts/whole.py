@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.artifacts import atomic, leases, scratch
 from stages.artifacts.layout import FORMAT_VERSION, Artifact, environment
-from stages.artifacts.place import Place, Url
+from stages.artifacts.place import Place, Url, remove_tree
 
 LEASE = ".lease.json"
 """The file in a fit artifact's folder that says who is training."""
@@ -81,8 +81,7 @@ def produce(folder: Place, description: dict[str, Any], state: str, make: Callab
     if isinstance(folder, Url):
         old = [] if before is None else [before[0]]
         for other in [*old, folder / CHECKPOINTS]:
-            assert isinstance(other, Url)
-            other.remove_tree()
+            remove_tree(other)
     else:
         for path in folder.iterdir():
             if path.is_dir() and path != final and not path.name.startswith("."):

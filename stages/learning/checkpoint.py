@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stages.artifacts import atomic, scratch
-from stages.artifacts.place import Place, Url
+from stages.artifacts.place import Place, Url, remove_tree
 from stages.errors import SettingsError
 
 KEPT = 2
@@ -68,7 +68,7 @@ def save(folder: Place, model: nn.Module, optimiser: torch.optim.Optimizer, stat
         shutil.rmtree(final, ignore_errors=True)
         private.replace(final)
         for old in checkpoints(folder)[:-KEPT]:
-            shutil.rmtree(str(old), ignore_errors=True)
+            remove_tree(old)
     return final
 
 
@@ -81,9 +81,8 @@ def _upload(folder: Url, model: nn.Module, optimiser: torch.optim.Optimizer, sta
         for path in sorted(private.iterdir(), key=lambda path: path.name == _STATE):
             (final / path.name).put_file(path)
     for old in checkpoints(folder)[:-KEPT]:
-        assert isinstance(old, Url)
         (old / _STATE).unlink(missing_ok=True)
-        old.remove_tree()
+        remove_tree(old)
     return final
 
 
