@@ -24,7 +24,7 @@ from stages.artifacts import atomic, leases, multipart, whole
 from stages.artifacts.layout import Artifact, FormatError
 from stages.artifacts.ledger import Ledger
 from stages.artifacts.multipart import Upload
-from stages.artifacts.place import Place, Url, matches, remove_tree, size_below, version
+from stages.artifacts.place import Place, Url, extent, matches, remove_tree, size_below, version
 
 YOUNG_S = 60.0
 """A file younger than that may be one of a run that begins and has no record yet."""
@@ -77,7 +77,7 @@ class Leftover:
             return None
         size, written = stat.st_size, stat.st_mtime
         if isinstance(path, Path) and path.is_dir():
-            size, latest = _measured(path)
+            size, latest = extent(path)
             written = max(written, latest)
         return cls(path, what, owner, size, written, mark, artifact, shard)
 
@@ -293,23 +293,12 @@ def _is_over(path: Place, store: Place) -> bool:
     return found is None or has_ended(store, found.run)
 
 
-def _measured(folder: Path) -> tuple[int, float]:
-    """Bytes of all files below ``folder``, and when the latest of them was written."""
-    size, latest = 0, 0.0
-    for base, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):
-                stat = Path(base, name).stat()
-                size, latest = size + stat.st_size, max(latest, stat.st_mtime)
-    return size, latest
-
-
 def disk_use(store: Place, output: Output) -> int:
     """Print bytes, videos and frames of every artifact, and bytes of the features of vocabularies."""
     rows: list[list[str]] = []
     data: list[dict[str, Any]] = []
     for root in [*artifacts(store), *([store / TEXT] if (store / TEXT).is_dir() else [])]:
-        size = _measured(root)[0] if isinstance(root, Path) else size_below(root)
+        size = size_below(root)
         entry: dict[str, Any] = {
             "artifact": TEXT if root.name == TEXT else f"{root.parent.name}/{root.name}",
             "bytes": size,

@@ -8,6 +8,7 @@ folders. Credentials come from where the file system's library looks for them, a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -244,7 +245,19 @@ def size_below(folder: Place) -> int:
     """Bytes of all files below ``folder``."""
     if isinstance(folder, Url):
         return sum(folder.files().values())
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return extent(folder)[0]
+
+
+def extent(folder: Path) -> tuple[int, float]:
+    """Bytes of all files below ``folder``, and when the latest of them was written; living runs may remove
+    some meanwhile."""
+    size, latest = 0, 0.0
+    for base, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                stat = Path(base, name).stat()
+                size, latest = size + stat.st_size, max(latest, stat.st_mtime)
+    return size, latest
 
 
 def remove_tree(folder: Place) -> None:
