@@ -260,10 +260,7 @@ class _Client:
 
     def _refused(self, path: str, code: int) -> SettingsError | ResourcesError:
         if code in (401, 403):
-            return SettingsError(
-                f"{self._url} does not take this token: set $RAY_AUTH_TOKEN, $RAY_AUTH_TOKEN_PATH or "
-                "~/.ray/auth_token to the cluster's own"
-            )
+            return wrong_token(self._url)
         if code == 404:
             return SettingsError(
                 f"{self._url} has no {path.partition('?')[0]}: it is not Ray's dashboard, or another Ray's"
@@ -290,6 +287,14 @@ def token(url: str) -> str:
     raise SettingsError(
         f"{url} wants a token and there is none: set $RAY_AUTH_TOKEN, $RAY_AUTH_TOKEN_PATH or write it to "
         "~/.ray/auth_token"
+    )
+
+
+def wrong_token(where: str) -> SettingsError:
+    """The error for a cluster that wants another token than the one `token` has found."""
+    return SettingsError(
+        f"{where} does not take this token: set $RAY_AUTH_TOKEN, $RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to "
+        "the cluster's own"
     )
 
 

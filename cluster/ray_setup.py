@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.dashboard import PORT, token, wrong_token
+from cluster.resources import ResourcesError
 from stages.errors import SettingsError
 
 if "ray" not in sys.modules:  # it reads these once; changed later, its two sides would disagree
@@ -30,6 +33,7 @@ __all__ = ["PROJECT", "connect", "connected", "ray"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 _log = logging.getLogger(__name__)
+_ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
 
 
@@ -54,6 +58,7 @@ def connect(address: str | None, cpus: int) -> None:
     if address:
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # then the job's working_dir is on the path
         with _held_stderr():
+            _refuse_unreachable(address)
             ray.init(address=address, runtime_env=None if in_job else environment, log_to_driver=False)
         return
     with _held_stderr():
@@ -65,6 +70,45 @@ def connect(address: str | None, cpus: int) -> None:
             runtime_env=environment,
             logging_level="ERROR",
         )
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Refuse at once what can't be joined: Ray itself would try for up to twenty minutes.
+
+    Raises:
+        SettingsError: the address can't be understood, or the cluster wants another token.
+        ResourcesError: no cluster is there.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._raylet import GcsClient
+
+    try:
+        found = str(canonicalize_bootstrap_address(address))
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except ValueError:
+        raise SettingsError(
+            f"the cluster's address {address} can't be used: give auto, or HOST:PORT as `ray start` has said "
+            f"it (the dashboard, port {PORT} unless told otherwise, is for --plan and `ray job submit`)"
+        ) from None
+    except OSError as error:
+        raise _nobody(address, error) from None
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        token(f"the cluster at {found}")  # without any the next call would abort this process
+    try:
+        GcsClient(address=found)
+    except ray.exceptions.AuthenticationError:
+        raise wrong_token(f"the cluster at {found}") from None
+    except ray.exceptions.RayError as error:
+        raise _nobody(address, error) from None
+
+
+def _nobody(address: str, error: Exception) -> ResourcesError:
+    said = str(error).strip().splitlines()[0].removesuffix(".")
+    return ResourcesError(
+        f"no Ray cluster answers at {address} ({said}): is it up, and is this the address that `ray start "
+        "--head` has said?"
+    )
 
 
 def _keep_reports_off_standard_output() -> None:
@@ -84,6 +128,8 @@ def _held_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except (SettingsError, ResourcesError):
+            raise  # they say it all
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())
