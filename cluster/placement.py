@@ -87,7 +87,7 @@ def place(nodes: Sequence[Node], pools: Sequence[Pool]) -> dict[str, list[str]]:
     for pool in sorted(pools, key=size, reverse=True):
         found = list(_first_fit(left, pool))
         if len(found) < pool.count:
-            raise ResourcesError(_no_room(pool, len(found), nodes))
+            raise ResourcesError(_no_room(pool, len(found), nodes, pools))
         placed[pool.name] = found
     return placed
 
@@ -110,15 +110,23 @@ def _units(amounts: Resources) -> dict[str, int]:
     return {kind: units for kind, amount in amounts.items() if (units := round(amount * _UNIT)) > 0}
 
 
-def _no_room(pool: Pool, room: int, nodes: Sequence[Node]) -> str:
+def _no_room(pool: Pool, room: int, nodes: Sequence[Node], pools: Sequence[Pool]) -> str:
     kinds = sorted({"CPU", "GPU", *pool.needs})
     have = "; ".join(f"{node.name} {_had(node, kinds)}" for node in nodes[:20])
     more = f"; and {len(nodes) - 20} more" if len(nodes) > 20 else ""
     return (
         f"{pool.count} {pool.name} need {_said(pool.needs, sorted(pool.needs))} each, on one node, and "
         f"there is room for {room} beside the run's other actors (nodes: {have or 'none'}{more}): "
-        f"{pool.remedy}"
+        f"{pool.remedy if room else _remedy(pool, nodes, pools)}"
     )
+
+
+def _remedy(pool: Pool, nodes: Sequence[Node], pools: Sequence[Pool]) -> str:
+    """What helps where not one actor of ``pool`` finds room: fewer of them do not."""
+    if any(True for _ in _first_fit({node.id: Counter(_units(node.total)) for node in nodes}, pool)):
+        return " or ".join(sorted({other.remedy for other in pools if other.name != pool.name}))
+    lower = ", or leave run.gpus out" if "GPU" in pool.needs else ""
+    return f"add nodes that have it{lower}"
 
 
 def _said(amounts: Resources, kinds: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from cluster.resources import ResourcesError
 from configs.compose import compose, recipes
 from pipelines import arguments, commands
 from pipelines.output import Output
+from stages import logs
 from stages.artifacts.atomic import StoreError
 from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.layout import FormatError
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     parser = arguments.parser()
     args = parser.parse_args(argv)
     output = Output(args.json)
+    logs.quiet()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(args, output)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def store_folder(config: Config) -> Place:
     store = config.store or os.environ.get("TUBEFLOW_STORE", "") or "~/tubeflow"
     if "://" in store:
         return _url(store)
+    if re.match(r"[a-z]\w+:/", store):
+        raise SettingsError(f"store={store}: a URL has two slashes, as in s3://bucket/folder")
     folder = Path(store).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"store={store} is a file: name a folder")
@@ -80,7 +83,9 @@ def store_folder(config: Config) -> Place:
 
 
 def _url(store: str) -> Place:
-    protocol = store.partition("://")[0]
+    protocol, _, rest = store.partition("://")
+    if not rest.strip("/"):
+        raise SettingsError(f"store={store} names no bucket: give a URL such as s3://bucket/folder")
     try:
         return place(store)
     except (ImportError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import time
@@ -38,6 +39,8 @@ def show_status(store: Place, name: str, output: Output) -> int:
         latest = f"; the latest is {runs[-1].folder.name}" if runs else ""
         raise SettingsError(f"no run {name} on {store}{latest}")
     if not chosen:
+        with contextlib.suppress(FileNotFoundError):
+            next(store.iterdir(), None)  # a bucket that isn't there is an error, unlike one without runs
         output.say(f"no run on {store} yet")
         output.data({"run": None})
         return 0

@@ -31,6 +31,14 @@ def set_up(as_json: bool) -> None:
         logger.setLevel(logging.INFO if as_json else logging.NOTSET)
 
 
+def quiet() -> None:
+    """Nothing of stages and runners on standard error, which Python else fills with their warnings: what
+    matters of them is told in a sentence.
+    """
+    for name in ("stages", "cluster"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+
+
 def about(**ids: Any) -> None:
     """From now on this process works for these: ``run``, ``stage``, ``shard``; None ends one of them."""
     _ids.update(ids)

@@ -29,17 +29,23 @@ _NO_ACCESS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @contextlib.contextmanager
 def store_errors(path: Place, needed: int | None = None) -> Iterator[None]:
-    """Turns the operating system's refusals to write ``path`` (``needed`` bytes) into `StoreError`."""
+    """Turns the operating system's refusals to write ``path`` (``needed`` bytes), or this machine's copy of
+    what goes to a URL, into `StoreError`.
+    """
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
         size = "" if needed is None else f" ({needed:,} bytes needed)"
+        if isinstance(path, Url) or scratch.holds(path):
+            other = "set TUBEFLOW_SCRATCH to another folder"
+        else:
+            other = "choose another store with --set store=FOLDER"
         if error.errno in _NO_ROOM:
-            advice = "free some space, or choose another store with --set store=FOLDER, and run again"
+            advice = f"free some space, or {other}, and run again"
         elif error.errno in _NO_ACCESS:
-            advice = "make it writable, or choose another store with --set store=FOLDER"
+            advice = f"make it writable, or {other}"
         else:
             raise
         raise StoreError(f"can't write {path}{size}: {os.strerror(error.errno)}; {advice}") from error

@@ -184,17 +184,23 @@ class Url(ProxyUPath):
         try:
             self.ask("write", call)
         except FileNotFoundError as error:
-            raise StoreError(
-                f"can't write {self}: {_told(error)}; create the bucket, or choose another store with "
-                "--set store=URL"
-            ) from None
+            raise self._no_bucket(error) from None
+
+    def _no_bucket(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"can't use {self}: {_told(error)}; create the bucket, or choose another store with --set store=URL"
+        )
 
     def ask(self, verb: str, call: Callable[[], T]) -> T:
         """The answer of ``call``, which has to ``verb`` the object, with patience for what may pass."""
         for tries in range(1, _TRIES + 1):
             try:
                 return call()
-            except (FileNotFoundError, FileExistsError, StoreError):
+            except FileNotFoundError as error:
+                if _code(error) == "NoSuchBucket":  # nothing is below it, and nothing can be
+                    raise self._no_bucket(error) from None
+                raise
+            except (FileExistsError, StoreError):
                 raise
             except Exception as error:
                 if (advice := _advice(error)) or tries == _TRIES:
@@ -289,9 +295,17 @@ def _advice(error: Exception) -> str:
         return "check the credentials and the rights they give, or choose another store with --set store=URL"
     if isinstance(error, ImportError):
         return "install it, or choose another store with --set store=URL"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "this machine's disk is full: free some space, or set TUBEFLOW_SCRATCH to another folder"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return "choose a shorter store with --set store=URL"
     return ""
+
+
+def _code(error: Exception) -> str:
+    """What S3 calls the error that the library below has met; "" if it came from elsewhere."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _told(error: Exception) -> str:

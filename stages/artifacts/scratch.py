@@ -19,22 +19,40 @@ from pathlib import Path
 
 import psutil
 
-from stages.artifacts.place import Place, Url
+from stages.artifacts.place import Place, StoreError, Url
 
 _UNUSED_DAYS = 7
 
 
 def folder() -> Path:
-    """The folder, made and tidied at the first call of a process."""
-    return _folder(os.environ.get("TUBEFLOW_SCRATCH", ""), os.getpid())
+    """The folder, made and tidied at the first call of a process.
+
+    Raises:
+        StoreError: it can't be made.
+    """
+    return _made(_place(), os.getpid())
+
+
+def _place() -> Path:
+    named = os.environ.get("TUBEFLOW_SCRATCH", "")
+    return Path(named or Path(tempfile.gettempdir()) / f"tubeflow-{os.getuid()}")
 
 
 @cache
-def _folder(named: str, pid: int) -> Path:
-    path = Path(named or Path(tempfile.gettempdir()) / f"tubeflow-{os.getuid()}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _tidy(path)
+def _made(path: Path, pid: int) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _tidy(path)
+    except OSError as error:
+        raise StoreError(
+            f"can't use {path} for files in the making: {error.strerror}; set TUBEFLOW_SCRATCH to another folder"
+        ) from error
     return path
+
+
+def holds(path: Path) -> bool:
+    """Whether ``path`` is one of `temp_path`."""
+    return path.parent == _place()
 
 
 def temp_path(name: str) -> Path:
