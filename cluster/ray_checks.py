@@ -33,9 +33,9 @@ def _misses(paths: list[str]) -> list[str]:
     for path in paths:
         try:
             if not place(path).exists():
-                found.append(path)
+                found.append(f"doesn't see {path}: put store and data where every node reads them under one path")
         except StoreError as error:
-            found.append(f"{path} ({error})")
+            found.append(f"has no way to the store: {error}")
     return found
 
 
@@ -54,6 +54,5 @@ def check_nodes(chain: Chain) -> None:
     for node, missing in zip(alive, ray.get(answers), strict=True):
         if missing:
             raise ResourcesError(
-                f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) doesn't see "
-                f"{missing[0]}: put store and data where every node reads them under the same path"
+                f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {missing[0]}"
             )

@@ -86,7 +86,7 @@ class Events:
                     atomic.write_bytes(self._path, b"".join(self._lines))
                     self._changed = False
                 except OSError as error:
-                    _log.warning("can't write %s: %s", self._path, error)
+                    _log.warning("no events for now: %s", error)
 
     def _append(self) -> None:
         if not self._lines:
@@ -95,7 +95,7 @@ class Events:
             with self._path.open("ab") as file:
                 file.write(b"".join(self._lines))
         except OSError as error:
-            _log.warning("can't write %s: %s", self._path, error)
+            _log.warning("no events for now: %s", error)
         else:
             self._lines.clear()
 

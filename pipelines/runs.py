@@ -192,7 +192,7 @@ class RunRecord:
                     look()
                 self._beat()
             except OSError as error:  # a full disk, a store out of reach: it may be back at the next beat
-                _log.warning("the run's heartbeat can't be written: %s", error)
+                _log.warning("no heartbeat for now: %s", error)
 
     def _beat(self) -> None:
         self.events.flush()
@@ -222,7 +222,7 @@ class RunRecord:
         except FileNotFoundError:
             pass
         except OSError as error:
-            _log.warning("%s can't be emptied: %s", folder, error)
+            _log.warning("the workers' records stay: %s", error)
 
 
 def _seconds_now() -> str:

@@ -70,6 +70,15 @@ def test_a_job_needs_the_token(head: Head, tmp_path: Path) -> None:
     assert "the job ran" in done.stdout
 
 
+def test_a_run_needs_the_token(head: Head, tmp_path: Path) -> None:
+    """It says so at once, and without Ray's own lines."""
+    root = make_corpus(tmp_path / "videos", 1, frames=2)
+    command = cli.features(root, tmp_path / "store", "--address", head.address)
+    done = cli.run(*command, code=2, RAY_AUTH_TOKEN="0" * 64)
+    assert "does not take this token: set $RAY_AUTH_TOKEN" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_probes_need_no_token(head: Head) -> None:
     """Kubernetes' readiness probes have none; the list of jobs is nobody else's business."""
     for path, agent in (("/api/gcs_healthz", False), ("/api/local_raylet_healthz", True)):

@@ -40,9 +40,10 @@ def test_no_credentials(command: Command, base: Base, proxy: Proxy) -> None:
     one_sentence(cli.run(*command(base.url), code=5, **nothing), base.url, "check the credentials")
 
 
-def test_no_such_bucket(command: Command, proxy: Proxy) -> None:
+@pytest.mark.parametrize("action", [[], ["--status"], ["--gc"]])
+def test_no_such_bucket(action: list[str], command: Command, proxy: Proxy) -> None:
     url = "s3://tubeflow-no-such-bucket/store"
-    one_sentence(cli.run(*command(url), code=5), url, "bucket", "--set store=")
+    one_sentence(cli.run(*command(url, *action), code=5), url, "bucket", "--set store=")
 
 
 def test_a_store_that_is_down(command: Command) -> None:
