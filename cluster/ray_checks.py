@@ -33,7 +33,9 @@ def _misses(paths: list[str]) -> list[str]:
     for path in paths:
         try:
             if not place(path).exists():
-                found.append(f"doesn't see {path}: put store and data where every node reads them under one path")
+                found.append(
+                    f"doesn't see {path}: put store and data where every node reads them under one path"
+                )
         except StoreError as error:
             found.append(f"has no way to the store: {error}")
     return found
