@@ -293,8 +293,8 @@ def token(url: str) -> str:
 def wrong_token(where: str) -> SettingsError:
     """The error for a cluster that wants another token than the one `token` has found."""
     return SettingsError(
-        f"{where} does not take this token: set $RAY_AUTH_TOKEN, $RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to "
-        "the cluster's own"
+        f"{where} does not take this token: set $RAY_AUTH_TOKEN, $RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token "
+        "to the cluster's own"
     )
 
 
