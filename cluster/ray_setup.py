@@ -80,7 +80,7 @@ def _refuse_unreachable(address: str) -> None:
         ResourcesError: no cluster is there.
     """
     from ray._private.services import canonicalize_bootstrap_address
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     try:
         found = str(canonicalize_bootstrap_address(address))

@@ -188,7 +188,8 @@ class Url(ProxyUPath):
 
     def _no_bucket(self, error: Exception) -> StoreError:
         return StoreError(
-            f"can't use {self}: {_told(error)}; create the bucket, or choose another store with --set store=URL"
+            f"can't use {self}: {_told(error)}; create the bucket, or choose another store with "
+            "--set store=URL"
         )
 
     def ask(self, verb: str, call: Callable[[], T]) -> T:

@@ -45,7 +45,8 @@ def _made(path: Path, pid: int) -> Path:
         _tidy(path)
     except OSError as error:
         raise StoreError(
-            f"can't use {path} for files in the making: {error.strerror}; set TUBEFLOW_SCRATCH to another folder"
+            f"can't use {path} for files in the making: {error.strerror}; set TUBEFLOW_SCRATCH to another "
+            "folder"
         ) from error
     return path
 

@@ -127,6 +127,9 @@ def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_stores_that_can_not_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="store=nowhere://x: there is no file system for nowhere"):
         store_folder(compose("features", assignments=["store=nowhere://x"]))
+    for store, told in (("s3:/bucket/x", "two slashes"), ("s3://", "names no bucket")):
+        with pytest.raises(SettingsError, match=f"store={store}.*{told}"):
+            store_folder(compose("features", assignments=[f"store={store}"]))
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="is a file: name a folder"):
         store_folder(compose("features", assignments=[f"store={tmp_path / 'file'}"]))
