@@ -34,7 +34,7 @@ def _misses(paths: list[str]) -> list[str]:
         try:
             if not place(path).exists():
                 found.append(
-                    f"doesn't see {path}: put store and data where every node reads them under one path"
+                    f"doesn't see {path}: put store and data where every node reads them under the same path"
                 )
         except StoreError as error:
             found.append(f"has no way to the store: {error}")
