@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ def run_plan(
     run_id: str,
     part: Part | None = None,
     dropper: Dropper | None = None,
+    found: Sequence[Receipt] = (),
 ) -> list[Held]:
     """Run what the plan holds, but for what other runs are making, which is returned.
 
@@ -81,6 +83,7 @@ def run_plan(
     Args:
         part: only this part of it; default: all.
         dropper: removes what nothing will read again.
+        found: receipts of what other runs have made of it.
 
     Raises:
         StoreError, SettingsError, DamagedError, RepairRefusedError: as reported by a worker.
@@ -89,16 +92,16 @@ def run_plan(
     part = part or Part()
     chain = plan.graph.chain[: part.levels]
     tasks = part.of(plan.tasks, len(chain))
-    if not tasks:
+    if not tasks and not found:
         return []
     held: list[Held] = []
     for bound in plan.graph.chain:
         bound.artifact.success_json.unlink(missing_ok=True)
     for level in {task.level for task in tasks if task.replace}:
         chain[level].artifact.index_path.unlink(missing_ok=True)  # a cache of manifests that will be others
-    receipts = runner.run(chain, tasks, run_id)
+    receipts = runner.run(chain, tasks, run_id) if tasks else iter(())
     try:
-        for receipt in receipts:
+        for receipt in itertools.chain(found, receipts):
             raise_error(receipt)
             if receipt.held:
                 held.append(Held.of(receipt))

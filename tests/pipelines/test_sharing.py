@@ -24,7 +24,8 @@ def chain(tmp_path: Path) -> Chain:
 
 
 def held(shard: str, replace: bool = False) -> Held:
-    return Held.of(Receipt(0, shard, again=replace, held="run other on host"))
+    task = Task(0, shard, replace=replace)
+    return Held.of(Receipt(0, shard, again=replace, held="run other on host", task=task.dump()))
 
 
 def wait(chain: Chain, *shards: Held) -> tuple[threading.Thread, list[str]]:
@@ -57,7 +58,7 @@ def test_a_runner_is_not_started_for_what_others_make(chain: Chain) -> None:
     leases.take(chain[0].artifact.lease("000000"), "other")
     leases.take(chain[0].artifact.lease("000001"), "me")
     (found,) = all_held(chain, [Task(0, "000000")], "me")
-    assert found.shard == "000000" and "run other" in found.holder
+    assert found.task.shard == "000000" and "run other" in found.holder
     assert all_held(chain, [Task(0, "000000"), Task(0, "000001")], "me") == []
     assert all_held(chain, [], "me") == []
 
