@@ -187,15 +187,23 @@ def make_whole(
     Args:
         facts: what the report tells about this run.
         watch: follows the training of a fit stage.
-        tell: called with who else trains the model, now and then while that is waited for.
+        tell: called with who else makes them, now and then while that is waited for.
     """
-    if not item.fit:
-        return _make(item, graph, runner, facts)
-    if whole.current(item.folder) is None:
+    if _state_due(item):
         with whole.exclusively(item.folder, tell):
-            if whole.current(item.folder) is None:
-                return _make(item, graph, runner, facts, watch)
+            if state := _state_due(item):
+                _make(item, graph, runner, facts, watch, state)
+                return True
     return False
+
+
+def _state_due(item: BoundWhole) -> str:
+    """The state of the inputs from which the files are to be made; "" where those that are there will do."""
+    found = whole.current(item.folder)
+    if item.fit and found is not None:
+        return ""
+    state = whole.input_state(item.inputs, item.wholes)
+    return "" if found is not None and found[1] == state else state
 
 
 def _make(
@@ -203,12 +211,9 @@ def _make(
     graph: Graph,
     runner: Runner,
     facts: Mapping[str, Any],
-    watch: TrainingWatch | None = None,
-) -> bool:
-    state = whole.input_state(item.inputs, item.wholes)
-    found = whole.current(item.folder)
-    if found is not None and found[1] == state:
-        return False
+    watch: TrainingWatch | None,
+    state: str,
+) -> None:
     description = {
         "kind": item.stage.kind,
         "name": item.stage.name,
@@ -229,7 +234,6 @@ def _make(
                 stage.make(roots, files, context)
 
     whole.produce(item.folder, description, state, make)
-    return True
 
 
 def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:

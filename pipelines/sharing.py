@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cluster.chain import Chain, Receipt, Task
 from cluster.execute import found_receipt
 from pipelines.graph import Graph
-from pipelines.runs import RunStatus, runs_folder, status_of
+from pipelines.runs import RunStatus, runs_folder, status_of, status_or_age
 from stages.artifacts import leases
 from stages.artifacts.place import Place
 
@@ -60,12 +60,12 @@ def living_runs(store: Place, besides: str = "") -> list[RunStatus]:
     for path in (folder / "status.json" for folder in sorted(folders, key=str)):
         if path.parent.name == besides or str(path) in _over:
             continue
-        run = status_of(path)
+        run = status_or_age(path)
         if run is None:
             continue
         if run.status["state"] != "running":
             _over.add(str(path))
-        elif run.alive and not run.gone:
+        elif run.alive:
             found.append(run)
     return found
 

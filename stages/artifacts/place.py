@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ _FINAL = {
     "NoRegionError", "InvalidEndpointURLError", "NotImplementedError",
 }  # fmt: skip
 """Errors of the libraries below that no patience helps against, by name: not all of them are installed."""
+_SECRETS = re.compile(r"(\w://)(?:[^\s/@]*@)?([^\s?]*)(?:\?[^\s,;'\"]*)?")
+"""The parts of an address: its start, user and password, host and path, and a query."""
 _READ_BLOCK = 4 * 2**20
 
 T = TypeVar("T")
@@ -156,7 +159,9 @@ class Url(ProxyUPath):
         try:
             self._write(lambda: self.fs.pipe_file(self.path, data, mode="create"))
         except FileExistsError:  # or the answer was lost and the request repeated: then the object is ours
-            return self.read_bytes() == data
+            with contextlib.suppress(FileNotFoundError):  # somebody has just removed it
+                return self.read_bytes() == data
+            return False
         return True
 
     def put_file(self, file: Path) -> None:
@@ -295,4 +300,6 @@ def _advice(error: Exception) -> str:
 
 
 def _told(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What ``error`` says, without what addresses may carry of passwords and signatures."""
+    text = _SECRETS.sub(r"\1\2", " ".join(str(error).split()))
+    return text[:300] or type(error).__name__
