@@ -94,8 +94,9 @@ class ShardExecutor:
                 footer = self._make(task)
             except Exception:
                 # without its lease: another run has made the shard, and may have dropped its input
-                if (footer := _committed(self._chain, task)) is None:
+                if (theirs := _committed(self._chain, task)) is None:
                     raise
+                footer = theirs
             receipt = _receipt(self._chain, task, footer, (time.monotonic() - wall, _cpu_seconds() - cpu))
             return replace(receipt, setup=self._setup, hardware=worked_on())
 

@@ -140,19 +140,24 @@ def raise_error(receipt: Receipt) -> None:
 
 
 def finish(
-    graph: Graph, runner: Runner, complete: bool, facts: Mapping[str, Any] | None = None
+    graph: Graph,
+    runner: Runner,
+    complete: bool,
+    facts: Mapping[str, Any] | None = None,
+    tell: Callable[[Holder], None] | None = None,
 ) -> dict[str, Totals]:
     """Consolidate the ledgers, make the whole stages, and say what is complete.
 
     Args:
         complete: nothing is pending, so that ``_SUCCESS.json`` may be written.
         facts: what the report tells about this run.
+        tell: called with who else makes a whole stage, now and then while that is waited for.
     """
     totals = consolidate(graph, len(graph.chain), complete)
     facts = facts or {}
     for item in graph.whole:
         began = time.monotonic()
-        if make_whole(item, graph, runner, facts):
+        if make_whole(item, graph, runner, facts, tell=tell):
             facts.get("stages", {}).setdefault(item.stage.kind, {"seconds": time.monotonic() - began})
     return totals
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -49,8 +50,10 @@ class Work:
                 self._feed(plan, fit)
             self._output.say(f"training {fit.stage.name} in {fit.folder}")
             stage = fit.stage
-            with self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS):
-                watch = TrainingWatch(self._record.folder, stage.kind)
+            with (
+                self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS),
+                contextlib.closing(TrainingWatch(self._record.folder, stage.kind)) as watch,
+            ):
                 make_whole(fit, self._graph, self._runner, {}, watch, self._tell_trains)
             plan = self._planned()
         self._stream(plan, Part())

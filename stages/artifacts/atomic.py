@@ -17,8 +17,8 @@ from stages.artifacts import scratch
 from stages.artifacts.place import Place, StoreError, Url
 
 __all__ = [
-    "TEMP_SUFFIX", "StoreError", "create", "is_temp", "publish", "removed", "store_errors", "sync_folder", "temp_path",
-    "write_bytes",
+    "TEMP_SUFFIX", "StoreError", "create", "is_temp", "publish", "removed", "store_errors", "sync_folder",
+    "temp_path", "write_bytes",
 ]  # fmt: skip
 
 TEMP_SUFFIX = ".tmp"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -21,7 +21,6 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from stages.artifacts.place import Place, Url
 from stages.errors import SettingsError
@@ -59,20 +58,15 @@ def _own(named: str, pid: int) -> tuple[Path, str]:
     return path, start
 
 
-_locks: list[IO[bytes]] = []
-"""Held until this process ends, however it ends."""
-
-
 def _lock(path: Path) -> None:
-    """Hold the file at ``path``. Where there are no locks, or another process has just tidied it away, only
-    their age tells that what this process leaves is left over.
+    """Hold the file at ``path`` until this process ends, however it ends. Where there are no locks, or
+    another process has just tidied it away, only the age of what this one leaves tells that it is left over.
     """
-    file = path.open("wb")
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)  # never closed
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
         path.unlink(missing_ok=True)
-    _locks.append(file)
 
 
 def temp_path(name: str) -> Path:

@@ -29,15 +29,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_living_process_holds_stays_and_what_a_dead_one_left_goes(folder: Path) -> None:
     """That it lives is seen without its id: in another container that may be anyone's, or nobody's."""
     code = f"{HOLDS}; print(p, flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
-    )
-    assert process.stdout is not None
-    held = Path(process.stdout.readline().strip())
-    scratch._tidy(folder)
-    assert held.exists()
-    process.kill()
-    process.wait()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, text=True, cwd=PROJECT) as process:
+        held = Path(process.stdout.readline().strip())
+        scratch._tidy(folder)
+        assert held.exists()
+        process.kill()
     scratch._tidy(folder)
     assert not held.exists() and not list(folder.glob(".*"))
 
