@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cluster import ray_setup
@@ -87,6 +88,32 @@ def test_frames_and_faults_are_those_of_a_child_beside_the_worker(actors, videos
     assert [(error and error[0], count) for *_, error, count in found[0]] == [
         (None, 0), (None, 0), (None, 1), ("crash", 2), (None, 0), ("unreadable", 0),
     ]  # fmt: skip
+
+
+def test_what_decoders_spend_is_told_to_the_owner(actors, videos, monkeypatch):
+    """Once, as the kernel counts it for their children; also for a video that kills its decoder each time."""
+    told = []
+    monkeypatch.setattr("cluster.ray_decoding.spent_elsewhere", told.append)
+    decoder = RemoteDecoding(actors, 2)(LIMITS)
+    requests = [request(path, chunk=4, geometry=Geometry((960, 1280))) for path in videos[:2]]
+    for asked_for in (requests[:1], requests):  # the first one may start a child
+        before, told[:] = spent_by_children(actors), []
+        for video in decoder.decode(asked_for, MemoryAttempts()):
+            list(video)
+    spent = {pid: cpu - before.get(pid, 0.0) for pid, cpu in spent_by_children(actors).items()}
+    assert sum(spent.values()) > 0.2
+    assert sum(told) == pytest.approx(sum(spent.values()), abs=0.1)
+    told.clear()
+    with pytest.raises(MediaError, match="SIGSEGV"):
+        collect(decoder, request(videos[3], decoder="tests.stages.decode.bad_decoders:Bad"))
+    assert sum(told) > 0.1, "another child was started, which takes time"
+    decoder.close()
+
+
+def spent_by_children(actors):
+    """CPU seconds of the actors' decoder children so far, by process id."""
+    children = [child for actor in actors for child in psutil.Process(asked(actor, "pid")).children()]
+    return {child.pid: sum(child.cpu_times()[:2]) for child in children}
 
 
 def test_a_slow_consumer_keeps_the_store_small(actors, videos):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ import torch
 from cluster import ray_setup
 from cluster.on_ray import RayRunner
 from cluster.resources import ResourcesError
+from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
+from tests.cluster.noting import noted
 from tests.stages.discovery.making import ToyMethod, context_for, features_in, stage, trained, weights
+from tests.stages.pretraining import making as pretraining
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +78,23 @@ def test_a_sentence_arrives_as_one(tmp_path, workers):
     method = ToyMethod(nan_at=3, nan_rank=workers - 1)
     with pytest.raises(SettingsError, match="^the loss became nan in step 3 of 8, on videos v0: lower"):
         on_ray_train(stage(method), tmp_path / "model", context_for(features), workers)
+
+
+def test_clips_that_are_decoded_elsewhere_give_the_same_model(tmp_path):
+    """With what could not be decoded, and what came in its place."""
+    corpus = pretraining.corpus_in(tmp_path / "corpus", clips=2)
+    context = pretraining.context_for(corpus)
+    made = replace(pretraining.STAGE, decode=DecodeSpec(decoder="tests.cluster.noting:NotingDecoder"))
+    remote, local = tmp_path / "remote", tmp_path / "local"
+    remote.mkdir()
+    local.mkdir()
+    RayRunner(decoders=1).fit(made, [corpus / "catalog"], remote, context)
+    assert noted(corpus / "notes", "decode") == noted(corpus / "notes", "ray::DecodeActor") != set()
+    assert not noted(corpus / "notes", "ray::RayTrainWorker")
+    made.make([], local, context)
+    names = ("videomae.safetensors", "videomae.json", "rejects.parquet")
+    assert [(remote / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
+    assert "decode_error" in (local / "videomae.json").read_text()
 
 
 def test_more_workers_than_cpus_are_refused(tmp_path):
