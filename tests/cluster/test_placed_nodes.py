@@ -14,14 +14,10 @@ import pytest
 from tests import cli
 from tests.cluster.nodes import Nodes, started_nodes
 from tests.cluster.noting import noted
+from tests.e2e.test_naming import CLIP, sets
 from tests.media import make_corpus
 from tests.outside import PROJECT
 
-CLIP = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 DECODER = "decode.decoder=tests.cluster.noting:NotingDecoder"
 
 
@@ -32,10 +28,6 @@ def nodes() -> Iterator[Nodes]:
         found.add(cpus=2, gpus=1)
         found.add(cpus=2, resources='{"decode": 2}')
         yield found
-
-
-def sets(*settings: str) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
 
 
 def on_nodes(nodes: Nodes, *command: object) -> subprocess.CompletedProcess[str]:

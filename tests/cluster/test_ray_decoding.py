@@ -95,18 +95,17 @@ def test_what_decoders_spend_is_told_to_the_owner(actors, videos, monkeypatch):
     told = []
     monkeypatch.setattr("cluster.ray_decoding.spent_elsewhere", told.append)
     decoder = RemoteDecoding(actors, 2)(LIMITS)
-    requests = [request(path, chunk=4, geometry=Geometry((960, 1280))) for path in videos[:2]]
-    for asked_for in (requests[:1], requests):  # the first one may start a child
-        before, told[:] = spent_by_children(actors), []
-        for video in decoder.decode(asked_for, MemoryAttempts()):
-            list(video)
-    spent = {pid: cpu - before.get(pid, 0.0) for pid, cpu in spent_by_children(actors).items()}
-    assert sum(spent.values()) > 0.2
-    assert sum(told) == pytest.approx(sum(spent.values()), abs=0.1)
+    settings = {"geometry": Geometry((480, 640)), "decoder": "tests.stages.decode.bad_decoders:Bad"}
+    before = spent_by_children(actors)
+    for video in decoder.decode([request(path, **settings) for path in videos[:2]], MemoryAttempts()):
+        list(video)
+    spent = sum(cpu - before.get(pid, 0.0) for pid, cpu in spent_by_children(actors).items())
+    assert spent > 0.2
+    assert sum(told) == pytest.approx(spent, abs=0.1)
     told.clear()
     with pytest.raises(MediaError, match="SIGSEGV"):
-        collect(decoder, request(videos[3], decoder="tests.stages.decode.bad_decoders:Bad"))
-    assert sum(told) > 0.1, "another child was started, which takes time"
+        collect(decoder, request(videos[3], chunk=FRAMES, **settings))
+    assert sum(told) > 0.02, "both died with their first chunk"
     decoder.close()
 
 
