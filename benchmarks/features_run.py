@@ -91,7 +91,7 @@ def settings(folder: Path, store: Path, model: str, decoder: str) -> list[str]:
 
 def features_stage(model: str, decoder: str):
     from configs.compose import compose
-    from pipelines.graph import features_stage as stage_of
+    from pipelines.builders import features_stage as stage_of
 
     return stage_of(compose("features", [], settings(Path("."), Path("."), model, decoder)))
 
