@@ -34,7 +34,7 @@ def on_nodes(nodes: Nodes, *command: object) -> subprocess.CompletedProcess[str]
     """The command line's run on the cluster."""
     return subprocess.run(
         [*cli.RUN, *map(str, command), "--address", nodes.address],
-        env=nodes.env, capture_output=True, text=True, timeout=200, check=False,
+        env=nodes.env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -56,8 +56,29 @@ def test_owners_of_models_share_the_gpu_and_light_ones_keep_off(nodes: Nodes, tm
     }
 
 
+def test_remote_decoding_is_on_the_decode_node_and_gives_the_same_bytes(nodes: Nodes, tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "videos", 5, frames=20)
+    (root / "text.mp4").write_text("no video")
+    where, found, decoded = sessions(nodes), [], []
+    for placement in ("fused", "remote"):
+        for path in (tmp_path / "notes").glob("*"):
+            path.unlink()
+        settings = (DECODER, "layout.shard_videos=2", "run.device=cpu", "run.gpus=1")
+        command = cli.features(root, tmp_path / placement, *sets(*settings, f"decode.placement={placement}"))
+        done = on_nodes(nodes, *command, "--max-failed", 1)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "features: 5 done" in done.stdout
+        decoded.append(noted(tmp_path / "notes", "decode"))
+        found.append(cli.digests(tmp_path / placement))
+    assert decoded == [{where["model"]}, {where["decode"]}]
+    assert found[0] == found[1] != {}
+
+
+@pytest.mark.long
 def test_all_stages_decode_on_the_decode_node_and_give_the_same_bytes(nodes: Nodes, tmp_path: Path) -> None:
-    """Features and embeddings of `label_corpus`, against those of the local runner."""
+    """Features and embeddings of `label_corpus`, against those of the local runner; in parts this is shown by
+    the test above and those of `tests.cluster.test_ray_decoding`.
+    """
     root, clip = make_corpus(tmp_path / "videos", 3, frames=8), tmp_path / "clip.json"
     (root / "text.mp4").write_text("no video")
     clip.write_text(json.dumps(CLIP))

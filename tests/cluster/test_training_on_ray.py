@@ -81,11 +81,12 @@ def test_a_sentence_arrives_as_one(tmp_path, workers):
         on_ray_train(stage(method), tmp_path / "model", context_for(features), workers)
 
 
+@pytest.mark.long
 def test_clips_that_are_decoded_elsewhere_give_the_same_model(tmp_path):
-    """With what could not be decoded, and what came in its place."""
-    corpus = pretraining.corpus_in(tmp_path / "corpus", clips=2)
+    """With what could not be decoded, and what came in its place. Without Ray Train: `test_ray_decoding`."""
+    corpus = pretraining.corpus_in(tmp_path / "corpus", clips=1)
     context = pretraining.context_for(corpus)
-    made = replace(pretraining.STAGE, decode=DecodeSpec(decoder="tests.cluster.noting:NotingDecoder"))
+    made = replace(pretraining.lasting(2), decode=DecodeSpec(decoder="tests.cluster.noting:NotingDecoder"))
     remote, local = tmp_path / "remote", tmp_path / "local"
     remote.mkdir()
     local.mkdir()
