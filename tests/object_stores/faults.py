@@ -15,6 +15,9 @@ _S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 SLOW_DOWN = error(503, "SlowDown", "Please reduce your request rate.")
 INTERNAL = error(500, "InternalError", "We encountered an internal error. Please try again.")
+NOT_IMPLEMENTED = error(
+    501, "NotImplemented", "A header you provided implies functionality that is not known."
+)
 
 
 def reset(request: Request, forward: Callable[[], Answer]) -> Answer:
