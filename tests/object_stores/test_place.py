@@ -1,4 +1,4 @@
-"""What the engine asks of a store, in a folder, at ``memory://`` and on S3: the same answers, few requests."""
+"""What the engine asks of a store: the same answers from a folder, ``memory://`` and S3, and few requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ import pytest
 
 from stages.artifacts import atomic, leases, scratch
 from stages.artifacts.place import (
-    Place, StoreError, Url, matches, opened, place, remove_tree, size_below, version, whole_file,
-)  # fmt: skip
+    Place,
+    StoreError,
+    Url,
+    matches,
+    opened,
+    place,
+    remove_tree,
+    size_below,
+    whole_file,
+)
+from stages.artifacts.place import version as version_of
 from tests.object_stores import faults
 from tests.object_stores.content import Content
 from tests.object_stores.proxy import Proxy, Rule, error
@@ -43,7 +52,7 @@ def test_what_is_missing_is_missing_whatever_is_asked(root: Place) -> None:
     atomic.write_bytes(root / "kind" / "a", b"something else")
     path = root / "kind" / "b"
     assert not path.exists() and not path.is_file() and not path.is_dir()
-    for ask in (path.read_bytes, path.read_text, path.stat, lambda: version(path), lambda: opened(path)):
+    for ask in (path.read_bytes, path.read_text, path.stat, lambda: version_of(path), lambda: opened(path)):
         with pytest.raises(FileNotFoundError):
             ask()
     with pytest.raises(FileNotFoundError):
@@ -62,11 +71,11 @@ def test_a_file_is_read_back_replaced_and_removed(root: Place) -> None:
     with opened(path) as file:
         file.seek(1)
         assert file.read(1) == b"1"
-    first = version(path)
-    assert version(path) == first
+    first = version_of(path)
+    assert version_of(path) == first
     time.sleep(0.01)  # file systems count time in ticks
     atomic.write_bytes(path, b"{2}")
-    assert path.read_bytes() == b"{2}" and version(path) != first
+    assert path.read_bytes() == b"{2}" and version_of(path) != first
     path.unlink()
     assert not path.exists()
 

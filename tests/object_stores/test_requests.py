@@ -1,4 +1,4 @@
-"""How often a run asks the store, by kind of request: what is paid for, and what a far store makes wait for."""
+"""How often a run asks the store, by kind of request: what is paid for, and waited for."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ commit, and before the shard is handed on. A deletion: the lease."""
 
 
 def shard_of(request: Request) -> tuple[str, int] | None:
-    """Kind and number of the shard whose object is asked for, or whose name is in a listing's prefix; None for
-    others, and for renewals of leases, of which a slow machine makes some."""
+    """Kind and number of the shard that is asked for, or named in a listing's prefix; None for others, and
+    for renewals of leases, of which a slow machine makes some."""
     name = request.key or request.query.get("prefix", "")
     if "/leases/" in name and not (request.conditional or request.action == "delete"):
         return None
