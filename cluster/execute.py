@@ -95,8 +95,12 @@ class ShardExecutor:
 
     def _committed(self, task: Task) -> manifest.Footer | None:
         """What was committed for ``task``; None where it is still to be made, or to be made again."""
-        path = self._bound.artifact.manifest(task.shard)
-        return manifest.read_footer(path) if not task.replace and path.exists() else None
+        if task.replace:
+            return None
+        try:
+            return manifest.read_footer(self._bound.artifact.manifest(task.shard))
+        except FileNotFoundError:
+            return None
 
     def _receipt(
         self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
