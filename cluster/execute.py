@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import resource
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-import psutil
 
 from cluster.chain import TOLD_REJECTS, UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
+from cluster.cpu_time import cpu_seconds
 from cluster.resources import worked_on
 from cluster.watching import Watch
 from stages import waiting
@@ -76,39 +71,29 @@ class ShardExecutor:
 
     def _run(self, task: Task) -> Receipt:
         self._setup = 0.0
-        if (footer := self._committed(task)) is not None:
-            return self._receipt(task, footer)
+        if (found := found_receipt(self._chain, task)) is not None:
+            return found
         lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
         if isinstance(lease, leases.Holder):
-            return Receipt(task.level, task.shard, again=task.replace, held=str(lease))
+            return Receipt(task.level, task.shard, again=task.replace, held=str(lease), task=task.dump())
         with lease:
-            if (footer := self._committed(task)) is not None:  # before this run got the lease
-                return self._receipt(task, footer)
+            if (found := found_receipt(self._chain, task)) is not None:  # before this run got the lease
+                return found
             if lease.starts > MAX_STARTS:
                 raise SettingsError(
                     f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
                     "lower backbone.batch or --workers and run again"
                 )
-            wall, cpu = time.monotonic(), _cpu_seconds()
+            wall, cpu = time.monotonic(), cpu_seconds()
             try:
                 footer = self._make(task)
             except Exception:
                 # without its lease: another run has made the shard, and may have dropped its input
-                if (footer := self._committed(task)) is None:
+                if (theirs := _committed(self._chain, task)) is None:
                     raise
-            return self._receipt(task, footer, (time.monotonic() - wall, _cpu_seconds() - cpu))
-
-    def _committed(self, task: Task) -> manifest.Footer | None:
-        """What was committed for ``task``; None where it is still to be made, or to be made again."""
-        path = self._bound.artifact.manifest(task.shard)
-        return manifest.read_footer(path) if not task.replace and path.exists() else None
-
-    def _receipt(
-        self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
-    ) -> Receipt:
-        follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
-        receipt = _receipt(task, footer, spent, [*follow, *task.then])
-        return replace(receipt, setup=self._setup, hardware=worked_on())
+                footer = theirs
+            receipt = _receipt(self._chain, task, footer, (time.monotonic() - wall, cpu_seconds() - cpu))
+            return replace(receipt, setup=self._setup, hardware=worked_on())
 
     def _make(self, task: Task) -> manifest.Footer:
         artifact = self._bound.artifact
@@ -159,35 +144,31 @@ def _estimate(estimate: object, work: Sequence[Row]) -> int | None:
     return sum(int(estimate(item)[1]) for item in work) or None
 
 
-def _cpu_seconds() -> float:
-    """CPU seconds of this process and of its children so far, those that have ended included."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = time.process_time() + ended.ru_utime + ended.ru_stime
-    for child in _children():
-        with contextlib.suppress(psutil.Error):  # it ends just now
-            times = child.cpu_times()
-            total += times.user + times.system
-    return total
+def found_receipt(chain: Chain, task: Task) -> Receipt | None:
+    """What a worker tells of a task whose shard is committed; None where that is still to be made, or to be
+    made again.
 
-
-def _children() -> list[psutil.Process]:
-    """Children that this thread or the main one has started, which decoders are, from the kernel's own list
-    where it keeps one: psutil looks at every process of the machine, which takes longer than a small shard.
+    Raises:
+        DamagedError: its manifest can't be read.
     """
-    threads = {os.getpid(), threading.get_native_id()}
+    footer = _committed(chain, task)
+    return None if footer is None else _receipt(chain, task, footer)
+
+
+def _committed(chain: Chain, task: Task) -> manifest.Footer | None:
+    if task.replace:
+        return None
     try:
-        lists = [Path(f"/proc/self/task/{thread}/children").read_text() for thread in threads]
-    except OSError:  # not Linux, or a kernel built without it
-        return psutil.Process().children()
-    children = []
-    for pid in " ".join(lists).split():
-        with contextlib.suppress(psutil.Error):  # it ends just now
-            children.append(psutil.Process(int(pid)))
-    return children
+        return manifest.read_footer(chain[task.level].artifact.manifest(task.shard))
+    except FileNotFoundError:
+        return None
 
 
-def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:
+def _receipt(
+    chain: Chain, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
+) -> Receipt:
     """``spent``: wall-clock and CPU seconds."""
+    follow = tasks_below(chain, task.level, task.shard) if task.follow else []
     status = [o["status"] for o in footer.outcomes]
     made = spent[0] > 0
     rejected = [o for o in footer.outcomes if o["status"] == "rejected"] if made else []
@@ -208,7 +189,7 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
         rejects=[[o["video"], o["error_class"], o["message"]] for o in rejected[:TOLD_REJECTS]],
         host=socket.gethostname() if made else "",
         pid=os.getpid() if made else 0,
-        next=follow,
+        next=[*follow, *task.then],
     )
 
 

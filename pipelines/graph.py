@@ -86,6 +86,12 @@ def _url(store: str) -> Place:
     protocol, _, rest = store.partition("://")
     if not rest.strip("/"):
         raise SettingsError(f"store={store} names no bucket: give a URL such as s3://bucket/folder")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at and ":" in user:  # addresses are printed and recorded
+        raise SettingsError(
+            f"store={protocol}://...: the address holds a password; leave it out and put credentials where "
+            "docs/object_stores.md names the usual places"
+        )
     try:
         return place(store)
     except (ImportError, ValueError) as error:
