@@ -48,6 +48,17 @@ def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path
     assert len(on_ray_files) == len(local_files)
 
 
+def test_a_fit_stage_runs_on_ray_train(tmp_path):
+    """On the CPUs that the owners of another graph have just held, as in a run with a training."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    RayRunner(1).fit(ToyFit(), [tmp_path / "in"], folder, WorkContext(str(tmp_path), tmp_path))
+    inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
+    assert inputs == "['in']"
+    assert int(pid) != os.getpid()
+    assert [path.name for path in folder.iterdir()] == ["model.txt"], "Ray Train's own record is gone"
+
+
 def test_work_left_at_a_later_stage_starts_no_earlier_one(tmp_path):
     chain = make_chain(tmp_path, "ab")
     list(LocalRunner().run(chain[:1], tasks("a,b"), "run"))
@@ -111,18 +122,3 @@ def test_a_shard_ends_the_run_that_has_killed_workers_on_living_nodes(tmp_path, 
     found = {r.shard: r.error for r in local_ray.run(chain, tasks("a", "b"), "run")}
     assert f"shard 000000 has killed its worker {MAX_STARTS} times" in found["000000"]
     assert found["000001"] == "" and bound.artifact.committed() == ["000001"]
-
-
-def test_one_ray_streams_trains_and_streams_again_with_all_its_cpus(tmp_path, local_ray):
-    """Owners hold all 4 CPUs: if they outlived their graph, the training would wait for ever."""
-    folder, runner = tmp_path / "model", RayRunner(4)
-    folder.mkdir()
-    list(runner.run(make_chain(tmp_path, "a"), tasks(*"abcd"), "run"))
-    runner.fit(ToyFit(), [tmp_path / "in"], folder, WorkContext(str(tmp_path), tmp_path))
-    inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
-    assert inputs == "['in']"
-    assert int(pid) != os.getpid()
-    assert [path.name for path in folder.iterdir()] == ["model.txt"], "Ray Train's own record is gone"
-    more = tmp_path / "more"
-    more.mkdir()
-    assert [receipt.done for receipt in runner.run(make_chain(more, "a"), tasks(*"abcd"), "run")] == [1] * 4
