@@ -86,8 +86,10 @@ def test_ctrl_c_interrupts_a_training_and_what_comes_after_it(tmp_path):
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt():
-        wait_until(lambda: list((tmp_path / "saved").glob("*/step-*")), "step")
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            wait_until(lambda: list((tmp_path / "saved").glob("*/step-*")), "step")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with ThreadPoolExecutor() as pool, pytest.raises(KeyboardInterrupt):
         sent = pool.submit(interrupt)
