@@ -26,7 +26,7 @@ from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_metrics import RayMeters
 from cluster.ray_pressure import set_pressure
 from cluster.ray_recovery import Room, in_rounds, unit, wait_for_room
-from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
+from cluster.ray_setup import connect, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
 from cluster.watching import Watch, WorkerFile, run_folder, store_of
 from stages import logs
@@ -70,7 +70,7 @@ class RayRunner:
         self._tell = tell or logging.getLogger(__name__).warning
         self._fit_workers = fit_workers
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._ray = contextlib.ExitStack()
+        self._started = False
         self._lock = threading.Lock()  # another thread asks for the nodes while Ray comes and goes
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
@@ -130,7 +130,9 @@ class RayRunner:
     def close(self) -> None:
         """Leave or stop the Ray that was joined or started for work here; more work would begin another."""
         with self._lock:
-            self._ray.close()
+            if self._started:
+                ray.shutdown()
+            self._started = False
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -138,7 +140,9 @@ class RayRunner:
         asked = self._asked
         cpus = asked.workers + (0 if asked.decoders is None else asked.decoders or asked.workers)
         with self._lock:
-            self._ray.enter_context(connected(self._address, cpus))
+            if not ray.is_initialized():
+                connect(self._address, cpus)
+                self._started = True
         try:
             yield
         finally:
