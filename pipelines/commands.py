@@ -27,6 +27,7 @@ from pipelines.sharing import works_on
 from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
+from stages.artifacts.leases import Holder
 from stages.artifacts.ledger import Totals
 from stages.artifacts.place import Place
 from stages.errors import SettingsError
@@ -84,10 +85,14 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         if used_elsewhere(graph, record.id):  # it may have dropped something before it saw this run's record
             plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
         _prepare(plan, output)
+
+        def tell(holder: Holder) -> None:
+            output.error(f"waiting for {holder}, which makes the same tables")
+
         with contextlib.closing(runner):
             Work(graph, options, runner, output, record).do(plan)
             facts: dict[str, Any] = {"run": record.id, "settings": to_dict(config), "stages": record.stages}
-            totals = finish(graph, runner, complete=args.limit is None, facts=facts)
+            totals = finish(graph, runner, complete=args.limit is None, facts=facts, tell=tell)
         record.note(wholes=_spent_on_wholes(graph, facts["stages"], totals))
         code = _verdict(totals, args, output)
         state = "finished"
