@@ -24,6 +24,7 @@ a larger share of the core, so CPU seconds per frame, over all processes of the 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -151,13 +152,11 @@ def run(folder: Path, model: str, decoder: str, runner: Runner, workers: int) ->
         plan = make_plan(graph, Options(), record=True)
         watch = Watch(graph.chain[1].artifact.root / "manifest")
         frames = []
-        try:
+        with contextlib.closing(watch), contextlib.closing(runner):
             for receipt in runner.run(graph.chain, plan.tasks, "benchmark"):
                 raise_error(receipt)
                 assert not receipt.rejected, receipt
                 frames += [receipt.frames] * receipt.level
-        finally:
-            watch.close()
     assert len(set(frames)) == 1 and len(frames) == len(watch.commits) > workers + 1, (frames, watch.commits)
     (begun, before), (ended, _) = watch.commits[workers - 1], watch.commits[-1]
     after = watch.commits[-2][1]  # the last commit may be seen when the decoder children are gone

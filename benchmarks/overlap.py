@@ -12,6 +12,7 @@ pools is told apart.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -99,10 +100,11 @@ def measure(runner, waits: dict[str, float], shards: int) -> tuple[float, float,
             for n in range(shards)
         ]
         began, times = time.perf_counter(), []
-        for receipt in runner.run(chain, tasks, "run"):
-            assert not receipt.error, receipt.error
-            if receipt.level == len(chain) - 1:
-                times.append(time.perf_counter() - began)
+        with contextlib.closing(runner):
+            for receipt in runner.run(chain, tasks, "run"):
+                assert not receipt.error, receipt.error
+                if receipt.level == len(chain) - 1:
+                    times.append(time.perf_counter() - began)
     assert len(times) == shards
     return (shards - 1) / (times[-1] - times[0]), shards / times[-1], times[0]
 

@@ -14,6 +14,7 @@ Where others use the machine meanwhile, CPU seconds say more than seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -23,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Measured:
         if event in ("call", "c_call"):
             self._counts["calls"] += 1
 
-    @contextmanager
+    @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure what happens within."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak of resident memory starts anew
@@ -134,7 +134,8 @@ def run(folder: Path, runner_name: str, workers: int, calls: bool = False) -> di
         plan = make_plan(recipe, Options(), record=True)
     record = RunRecord(recipe.store, recipe.config)
     stages = [StageProgress(bound.stage.kind, 0) for bound in recipe.chain]
-    with measured.phase("run"), Reporter(Console(stderr=True), stages, record.update, quiet=True) as reporter:
+    reporter = Reporter(Console(stderr=True), stages, record.update, quiet=True)
+    with measured.phase("run"), reporter, contextlib.closing(runner):
         run_plan(plan, runner, reporter, record.id)
     pending = plan.pending
     del plan

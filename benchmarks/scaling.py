@@ -12,6 +12,7 @@ wall-clock seconds say how many cores the work itself kept busy.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -86,12 +87,10 @@ def measure(chain: Chain, tasks: Sequence[Task], workers: int, address: str) -> 
 
     last = len(chain) - 1
     began, commits, cpu = time.perf_counter(), Commits(chain[last].artifact.root / "manifest"), list[float]()
-    try:
-        for receipt in RayRunner(workers, address=address).run(chain, tasks, "benchmark"):
+    with contextlib.closing(commits), contextlib.closing(RayRunner(workers, address=address)) as runner:
+        for receipt in runner.run(chain, tasks, "benchmark"):
             assert not receipt.error and not receipt.rejected, receipt
             cpu += [receipt.cpu] if receipt.level == last else []
-    finally:
-        commits.close()
     times, counted = commits.times, len(commits.times) - workers
     assert counted > 0 and len(cpu) == len(times), (len(cpu), len(times))
     wall = times[-1] - times[workers - 1]

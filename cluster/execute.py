@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from cluster.chain import TOLD_REJECTS, UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
@@ -24,7 +24,7 @@ from stages.outcome import Done, Outcome, Skipped
 from stages.stage import Row, ShardWorker, ShardWriter
 
 MAX_STARTS = 5
-"""How many workers may die on one shard within a run before the run gives up."""
+"""How many workers may die on one shard within a run before the run gives up; with a lost node they may."""
 
 
 class ShardExecutor:
@@ -32,13 +32,24 @@ class ShardExecutor:
 
     Args:
         watch: is told about all that happens; None: only log lines are written.
+        node: id of the node that this process is on.
+        living: tells the ids of the nodes that are there now; None: there is only one.
     """
 
-    def __init__(self, chain: Chain, level: int, run_id: str, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        level: int,
+        run_id: str,
+        watch: Watch | None = None,
+        node: str = "",
+        living: Callable[[], Collection[str]] | None = None,
+    ) -> None:
         self._watch = watch or Watch(run_id, chain[level].stage.kind)
         self._chain = chain
         self._bound = chain[level]
         self._run_id = run_id
+        self._node, self._living = node, living
         self._worker: ShardWorker | None = None
         self._setup = 0.0
 
@@ -73,13 +84,13 @@ class ShardExecutor:
         self._setup = 0.0
         if (found := found_receipt(self._chain, task)) is not None:
             return found
-        lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
+        lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id, self._node)
         if isinstance(lease, leases.Holder):
             return Receipt(task.level, task.shard, again=task.replace, held=str(lease), task=task.dump())
         with lease:
             if (found := found_receipt(self._chain, task)) is not None:  # before this run got the lease
                 return found
-            if lease.starts > MAX_STARTS:
+            if self._killed(lease.starts[:-1]) >= MAX_STARTS:
                 raise SettingsError(
                     f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
                     "lower backbone.batch or --workers and run again"
@@ -94,6 +105,13 @@ class ShardExecutor:
                 footer = theirs
             receipt = _receipt(self._chain, task, footer, (time.monotonic() - wall, cpu_seconds() - cpu))
             return replace(receipt, setup=self._setup, hardware=worked_on())
+
+    def _killed(self, nodes: Sequence[str]) -> int:
+        """How many of the workers that began the shard on ``nodes`` have died without their node."""
+        if len(nodes) < MAX_STARTS or self._living is None:
+            return len(nodes)
+        living = self._living()
+        return sum(node in living for node in nodes)
 
     def _make(self, task: Task) -> manifest.Footer:
         artifact = self._bound.artifact

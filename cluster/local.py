@@ -45,6 +45,9 @@ class LocalRunner:
             else:
                 train_together(stage, inputs, files, context, self._fit_workers)
 
+    def close(self) -> None:
+        """Nothing is left between two pieces of work."""
+
 
 def _in_process(chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
     executors, file = _set_up_here(chain, run_id)

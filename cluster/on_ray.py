@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,12 +21,12 @@ from typing import Any
 from cluster.chain import BoundStage, Chain, Receipt, Task
 from cluster.execute import ShardExecutor
 from cluster.placement import Arrangement, Asked, arrange, arrange_training, pools_of, training_pool
-from cluster.ray_checks import check_nodes, present_nodes
+from cluster.ray_checks import check_nodes, living, present_nodes
 from cluster.ray_decoding import RemoteDecoding, decode_actors
 from cluster.ray_metrics import RayMeters
 from cluster.ray_pressure import set_pressure
 from cluster.ray_recovery import Room, in_rounds, unit, wait_for_room
-from cluster.ray_setup import connected, ray  # before anything of ray: it sets what ray reads once
+from cluster.ray_setup import connect, ray  # before anything of ray: it sets what ray reads once
 from cluster.ray_training import fit_on_ray
 from cluster.watching import Watch, WorkerFile, run_folder, store_of
 from stages import logs
@@ -36,7 +38,9 @@ from ray.data import ActorPoolStrategy, DataContext
 
 
 class RayRunner:
-    """Runs a chain on the cluster at ``address``, or on a local Ray that it starts and stops.
+    """Runs a chain on the cluster at ``address``, or on a local Ray.
+
+    That is joined or started for the first work, stays for what follows, and is left or stopped by `close`.
 
     Args:
         workers: shard owners of each stage; 0 means as many as there is room for.
@@ -66,10 +70,12 @@ class RayRunner:
         self._tell = tell or logging.getLogger(__name__).warning
         self._fit_workers = fit_workers
         self._address = address or os.environ.get("RAY_ADDRESS")
+        self._started = False
+        self._lock = threading.Lock()  # another thread asks for the nodes while Ray comes and goes
 
     def run(self, chain: Chain, tasks: Sequence[Task], run_id: str) -> Iterator[Receipt]:
         """Make ``tasks`` and whatever follows from them; receipts in the order in which they arrive."""
-        with connected(self._address, self._cpus()):
+        with self._connected():
             first = min(task.level for task in tasks)
             stages, asked = [bound.stage for bound in chain[first:]], self._asked
 
@@ -91,8 +97,8 @@ class RayRunner:
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The living nodes by id: ``host``, ``address``, ``cpus``, ``gpus``; {} while Ray is not there."""
-        if not ray.is_initialized():
-            return {}
+        with self._lock:
+            nodes = living() if ray.is_initialized() else []
         return {
             node["NodeID"][:8]: {
                 "host": node["NodeManagerHostname"],
@@ -100,14 +106,13 @@ class RayRunner:
                 "cpus": node["Resources"].get("CPU", 0.0),
                 "gpus": node["Resources"].get("GPU", 0.0),
             }
-            for node in ray.nodes()
-            if node["Alive"]
+            for node in nodes
         }
 
     def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage on Ray Train (see `cluster.ray_training.fit_on_ray`)."""
         asked = self._asked if stage.decodes else dataclasses.replace(self._asked, decoders=None)
-        with connected(self._address, self._cpus()):
+        with self._connected():
             workers = self._fit_workers
 
             def count() -> int:
@@ -122,10 +127,26 @@ class RayRunner:
                     context = dataclasses.replace(context, decoding=one, decoders=places.streams)
                 fit_on_ray(stage, inputs, folder, context, workers, asked.gpus > 0, room, self._tell)
 
-    def _cpus(self) -> int:
-        """CPUs that a Ray of our own must have."""
+    def close(self) -> None:
+        """Leave or stop the Ray that was joined or started for work here; more work would begin another."""
+        with self._lock:
+            if self._started:
+                ray.shutdown()
+            self._started = False
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Inside, Ray is there, and afterwards its CPUs are free for the next work."""
         asked = self._asked
-        return asked.workers + (0 if asked.decoders is None else asked.decoders or asked.workers)
+        cpus = asked.workers + (0 if asked.decoders is None else asked.decoders or asked.workers)
+        with self._lock:
+            if not ray.is_initialized():
+                connect(self._address, cpus)
+                self._started = True
+        try:
+            yield
+        finally:
+            gc.collect()  # an actor lives, and keeps its CPU, as long as anything here refers to it
 
 
 @contextlib.contextmanager
@@ -205,7 +226,8 @@ class ShardOwner:
         logs.set_up(as_json=True)  # into Ray's log files
         file = WorkerFile(run_folder(store_of(chain), run_id))
         watch = Watch(run_id, chain[level].stage.kind, file, RayMeters(run_id))
-        self._execute = ShardExecutor(chain, level, run_id, watch)
+        node = ray.get_runtime_context().get_node_id()
+        self._execute = ShardExecutor(chain, level, run_id, watch, node, _living_ids)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
         """One task in; one row out per following task, the first of them carrying the receipts."""
@@ -218,6 +240,10 @@ class ShardOwner:
         following = receipt.next
         for position, packed_task in enumerate([t.dump() for t in following] or [""]):
             yield {"task": [packed_task], "receipts": [carried if position == 0 else "[]"]}
+
+
+def _living_ids() -> set[str]:
+    return {node["NodeID"] for node in living()}
 
 
 def _owner_class(kind: str) -> type[ShardOwner]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cluster.chain import Chain
 from cluster.placement import Node
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
 from stages.artifacts.place import StoreError, place
+
+
+def living() -> list[dict[str, Any]]:
+    """Ray's own entries of the nodes that are alive."""
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def present_nodes() -> list[Node]:
@@ -21,8 +28,7 @@ def present_nodes() -> list[Node]:
             node["Resources"],
             free.get(node["NodeID"], {}),
         )
-        for node in ray.nodes()
-        if node["Alive"]
+        for node in living()
     ]
     return sorted(nodes, key=lambda node: (node.name, node.id))
 
@@ -46,7 +52,7 @@ def check_nodes(chain: Chain) -> None:
     paths = [str(chain[0].artifact.stage_json), chain[0].context.data_root]
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    alive = living()
     answers = [
         _misses.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -57,7 +63,7 @@ def check_nodes(chain: Chain) -> None:
         try:
             missing = ray.get(answer)
         except ray.exceptions.RayError:
-            if node["NodeID"] in {other["NodeID"] for other in ray.nodes() if other["Alive"]}:
+            if node["NodeID"] in {other["NodeID"] for other in living()}:
                 raise
             continue  # it is lost meanwhile: nothing will be made there
         if missing:

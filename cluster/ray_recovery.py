@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from cluster.chain import Receipt, Task
 from cluster.placement import Pool
+from cluster.ray_checks import living
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
 from stages.artifacts import lineage
@@ -281,4 +282,4 @@ def _given_up(cause: _Cause, count: int) -> Iterator[Receipt]:
 
 
 def _alive() -> dict[str, str]:
-    return {n["NodeID"]: f"{n['NodeManagerAddress']} ({n['NodeID'][:8]})" for n in ray.nodes() if n["Alive"]}
+    return {n["NodeID"]: f"{n['NodeManagerAddress']} ({n['NodeID'][:8]})" for n in living()}

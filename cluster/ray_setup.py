@@ -1,4 +1,4 @@
-"""Ray itself: imported with our settings, joined or started, and stopped again."""
+"""Ray itself: imported with our settings, joined or started."""
 
 from __future__ import annotations
 
@@ -29,25 +29,12 @@ except ImportError as error:  # pragma: no cover - exercised by a test in a proc
         "(`.venv/bin/ray start --head`), or use --runner local"
     ) from error
 
-__all__ = ["PROJECT", "connect", "connected", "ray"]
+__all__ = ["PROJECT", "connect", "ray"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 _log = logging.getLogger(__name__)
 _ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 128 * 2**20  # receipts only; the smallest store that Ray is happy with
-
-
-@contextlib.contextmanager
-def connected(address: str | None, cpus: int) -> Iterator[None]:
-    """Inside, Ray is there; a Ray that was joined or started for it is left or stopped afterwards."""
-    started = not ray.is_initialized()
-    if started:
-        connect(address, cpus)
-    try:
-        yield
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def connect(address: str | None, cpus: int) -> None:

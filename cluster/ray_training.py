@@ -7,6 +7,8 @@ import dataclasses
 import functools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,7 +58,8 @@ def fit_on_ray(
         attempt, idle, trace = 0, 0, _trace(context.checkpoints)
         while True:
             try:
-                _attempt(stage, inputs, folder, context, workers, gpu, attempt)
+                with _own_interrupts():
+                    _attempt(stage, inputs, folder, context, workers, gpu, attempt)
                 break
             except (TrainingFailedError, ray.exceptions.RayError) as error:
                 Problem(folder).raise_told()
@@ -188,6 +191,21 @@ def _reports(context: WorkContext) -> Callable[[Mapping[str, float]], None]:
         seldom(figures)
 
     return report
+
+
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Ctrl-C means inside what it means everywhere. Ray Train's handler of it ends the process with code 0,
+    and stays when the training is over: it would keep the controller alive and swallow what comes later.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody has changed it
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

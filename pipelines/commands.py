@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
@@ -84,13 +85,14 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         if used_elsewhere(graph, record.id):  # it may have dropped something before it saw this run's record
             plan = make_plan(graph, dataclasses.replace(options, retry_failed=False), record=True)
         _prepare(plan, output)
-        Work(graph, options, runner, output, record).do(plan)
-        facts: dict[str, Any] = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
 
         def tell(holder: Holder) -> None:
             output.error(f"waiting for {holder}, which makes the same tables")
 
-        totals = finish(graph, runner, complete=args.limit is None, facts=facts, tell=tell)
+        with contextlib.closing(runner):
+            Work(graph, options, runner, output, record).do(plan)
+            facts: dict[str, Any] = {"run": record.id, "settings": to_dict(config), "stages": record.stages}
+            totals = finish(graph, runner, complete=args.limit is None, facts=facts, tell=tell)
         record.note(wholes=_spent_on_wholes(graph, facts["stages"], totals))
         code = _verdict(totals, args, output)
         state = "finished"

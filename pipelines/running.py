@@ -41,6 +41,9 @@ class Runner(Protocol):
     def fit(self, stage: FitStage, inputs: Sequence[Place], folder: Place, context: WorkContext) -> None:
         """Run a fit stage into ``folder``."""
 
+    def close(self) -> None:
+        """Stop what is kept from one piece of work to the next."""
+
 
 @dataclass(frozen=True)
 class Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass
 
 from cluster.execute import shard_digest
@@ -105,11 +106,12 @@ def _repair(graph: Graph, found: list[Damage], args: argparse.Namespace, output:
     repaired: list[str] = []
     state, code = "failed", 1
     try:
-        for level in range(len(graph.chain)):
-            shards = [damage.shard for damage in found if damage.level == level]
-            while shards:
-                shards = _repair_level(graph, level, shards, runner, record.id, repaired, output)
-        finish(graph, runner, complete=False)
+        with contextlib.closing(runner):
+            for level in range(len(graph.chain)):
+                shards = [damage.shard for damage in found if damage.level == level]
+                while shards:
+                    shards = _repair_level(graph, level, shards, runner, record.id, repaired, output)
+            finish(graph, runner, complete=False)
         state, code = "finished", 0
     except KeyboardInterrupt:
         state, code = "interrupted", 130

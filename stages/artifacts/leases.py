@@ -52,7 +52,7 @@ TELL_S = 60.0
 
 _TRIES = 3
 _MOST_STARTS = 8
-"""Of so many runs a lease remembers how often they began the work."""
+"""Of so many runs a lease remembers where they began the work."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Holder:
         token: unique per taking.
         expires: seconds since 1970.
         life: seconds from a renewal to the expiry.
-        starts: how often each of the latest runs has begun the work.
+        starts: the nodes on which each of the latest runs has begun the work, one entry each time.
     """
 
     run: str
@@ -80,7 +80,7 @@ class Holder:
     token: str
     expires: float
     life: float
-    starts: dict[str, int]
+    starts: dict[str, list[str]]
 
     def __str__(self) -> str:
         return f"run {self.run} on {self.host}" if self.run else f"process {self.pid} on {self.host}"
@@ -119,9 +119,9 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     @property
-    def starts(self) -> int:
-        """How often this run has begun the work, this time included."""
-        return self._holder.starts.get(self._holder.run, 1)
+    def starts(self) -> list[str]:
+        """The nodes on which this run has begun the work, one entry each time, the last for this time."""
+        return self._holder.starts[self._holder.run]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -163,16 +163,17 @@ class Lease:
         return found is not None and found.token == self._holder.token
 
 
-def take(path: Place, run: str = "") -> Lease | Holder:
+def take(path: Place, run: str = "", node: str = "") -> Lease | Holder:
     """The lease at ``path`` for this process, or who has it.
 
     Args:
         run: id of the run. It gets its own lease back at once: a worker of it that held it has been replaced.
+        node: where this process is; it is remembered with the start (`Lease.starts`).
 
     Raises:
         SettingsError: ``$TUBEFLOW_LEASE_S`` is no number of seconds.
     """
-    mine = _new(run)
+    mine = _new(run, node)
     try:
         for _ in range(_TRIES):
             if atomic.create(path, mine.dump()):
@@ -245,8 +246,9 @@ def _free(found: Holder, run: str) -> bool:
 
 def _take_over(path: Place, found: Holder | None, mine: Holder) -> Lease | Holder:
     before = found.starts if found is not None else {}
-    latest = {run: count for run, count in list(before.items())[-_MOST_STARTS:] if run != mine.run}
-    mine = replace(mine, starts={**latest, mine.run: before.get(mine.run, 0) + 1})
+    latest = {run: nodes for run, nodes in list(before.items())[-_MOST_STARTS:] if run != mine.run}
+    starts = [*before.get(mine.run, []), *mine.starts[mine.run]]
+    mine = replace(mine, starts={**latest, mine.run: starts})
     atomic.write_bytes(path, mine.dump())
     if found is None or not mine.run or found.run != mine.run:
         time.sleep(SETTLE_S)  # others may have seen that it was free, too: who writes last has it
@@ -256,11 +258,12 @@ def _take_over(path: Place, found: Holder | None, mine: Holder) -> Lease | Holde
     return Lease(path, mine)
 
 
-def _new(run: str) -> Holder:
+def _new(run: str, node: str) -> Holder:
     pid, life = os.getpid(), life_s()
     born = psutil.Process(pid).create_time()
     expires = time.time() + life
-    return Holder(run, socket.gethostname(), _place(), pid, born, uuid.uuid4().hex, expires, life, {run: 1})
+    host, token, starts = socket.gethostname(), uuid.uuid4().hex, {run: [node]}
+    return Holder(run, host, _place(), pid, born, token, expires, life, starts)
 
 
 def _read(path: Place) -> Holder | None:
@@ -273,7 +276,8 @@ def _read(path: Place) -> Holder | None:
     try:
         fields = json.loads(data)
         found = Holder(**fields)
-        _ = found.expires + found.life + found.born + found.pid, dict(found.starts), found.run + found.host
+        _ = found.expires + found.life + found.born + found.pid, found.run + found.host
+        _ = [[*nodes] for nodes in dict(found.starts).values()]
     except (ValueError, TypeError):
         return None
     return found

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
 
 from cluster import ray_setup
 from cluster.chain import Task
+from cluster.execute import MAX_STARTS
 from cluster.local import LocalRunner
 from cluster.on_ray import RayRunner
 from cluster.resources import ResourcesError
+from stages.artifacts import leases
 from stages.stage import WorkContext
 from tests.cluster.test_local import content, tasks
 from tests.cluster.toy import ToyFit, make_chain
@@ -17,11 +20,15 @@ WORK = ("a,b,c", "bad,d", "skip,e,f", "g,kill", "h")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for all tests here; runners find it initialised and leave it alone."""
-    ray_setup.connect(None, 4)
-    yield
-    ray_setup.ray.shutdown()
+def local_ray(tmp_path_factory):
+    """One Ray for all tests here: a runner starts it for its first work, others leave it alone."""
+    runner = RayRunner(4)
+    assert not runner.nodes(), "Ray is there before there is work"
+    with contextlib.closing(runner):
+        list(runner.run(make_chain(tmp_path_factory.mktemp("first"), "a"), tasks("a"), "run"))
+        yield runner
+        assert runner.nodes(), "a runner stopped a Ray that was not its own"
+    assert not runner.nodes() and not ray_setup.ray.is_initialized()
 
 
 def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path):
@@ -39,6 +46,17 @@ def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path
     assert on_ray_receipts == local_receipts
     assert [name for name in local_files if on_ray_files.get(name) != local_files[name]] == []
     assert len(on_ray_files) == len(local_files)
+
+
+def test_a_fit_stage_runs_on_ray_train(tmp_path):
+    """On the CPUs that the owners of another graph have just held, as in a run with a training."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    RayRunner(1).fit(ToyFit(), [tmp_path / "in"], folder, WorkContext(str(tmp_path), tmp_path))
+    inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
+    assert inputs == "['in']"
+    assert int(pid) != os.getpid()
+    assert [path.name for path in folder.iterdir()] == ["model.txt"], "Ray Train's own record is gone"
 
 
 def test_work_left_at_a_later_stage_starts_no_earlier_one(tmp_path):
@@ -94,11 +112,13 @@ def test_a_node_that_does_not_see_the_data_is_named(tmp_path):
         list(RayRunner(1).run((elsewhere,), tasks("a"), "run"))
 
 
-def test_a_fit_stage_runs_on_ray_train(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    RayRunner(1).fit(ToyFit(), [tmp_path / "in"], folder, WorkContext(str(tmp_path), tmp_path))
-    inputs, pid = (folder / "model.txt").read_text().rsplit(" ", 1)
-    assert inputs == "['in']"
-    assert int(pid) != os.getpid()
-    assert [path.name for path in folder.iterdir()] == ["model.txt"], "Ray Train's own record is gone"
+def test_a_shard_ends_the_run_that_has_killed_workers_on_living_nodes(tmp_path, local_ray):
+    """Those that died with their node don't count."""
+    (bound,) = chain = make_chain(tmp_path, "a")
+    (here,) = (node["NodeID"] for node in ray_setup.ray.nodes())
+    for shard, node in (("000000", here), ("000001", "lost")):
+        for _ in range(MAX_STARTS):
+            leases.take(bound.artifact.lease(shard), "run", node)
+    found = {r.shard: r.error for r in local_ray.run(chain, tasks("a", "b"), "run")}
+    assert f"shard 000000 has killed its worker {MAX_STARTS} times" in found["000000"]
+    assert found["000001"] == "" and bound.artifact.committed() == ["000001"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from cluster.resources import ResourcesError
 from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
 from tests.cluster.noting import noted
+from tests.faults.processes import wait_until
 from tests.stages.discovery.making import ToyMethod, context_for, features_in, stage, trained, weights
 from tests.stages.pretraining import making as pretraining
 
@@ -79,6 +82,25 @@ def test_a_sentence_arrives_as_one(tmp_path, workers):
     method = ToyMethod(nan_at=3, nan_rank=workers - 1)
     with pytest.raises(SettingsError, match="^the loss became nan in step 3 of 8, on videos v0: lower"):
         on_ray_train(stage(method), tmp_path / "model", context_for(features), workers)
+
+
+def test_ctrl_c_interrupts_a_training_and_what_comes_after_it(tmp_path):
+    context = context_for(
+        features_in(tmp_path / "features"), checkpoints=tmp_path / "saved", checkpoint_s=0.0
+    )
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt():
+        try:
+            wait_until(lambda: list((tmp_path / "saved").glob("*/step-*")), "step")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor() as pool, pytest.raises(KeyboardInterrupt):
+        sent = pool.submit(interrupt)
+        on_ray_train(stage(steps=10**6), tmp_path / "model", context)
+    sent.result()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.long

@@ -43,7 +43,7 @@ def test_one_has_it_until_it_is_done(path: Path) -> None:
         assert leases.holder(path, "other") == found and leases.holder(path, "one") is None
     assert not path.exists() and leases.holder(path, "other") is None
     with taken(path, "other") as lease:
-        assert lease.starts == 1
+        assert len(lease.starts) == 1
 
 
 def test_of_many_that_come_at_once_one_has_it(path: Path) -> None:
@@ -52,10 +52,10 @@ def test_of_many_that_come_at_once_one_has_it(path: Path) -> None:
     assert sum(isinstance(one, Lease) for one in found) == 1
 
 
-def test_a_run_takes_its_own_back_at_once_and_counts(path: Path) -> None:
-    first = taken(path, "one")
-    again = taken(path, "one")
-    assert (first.starts, again.starts) == (1, 2)
+def test_a_run_takes_its_own_back_at_once_and_knows_where_it_began(path: Path) -> None:
+    first, again = (leases.take(path, "one", node) for node in ("n1", "n2"))
+    assert isinstance(first, Lease) and isinstance(again, Lease)
+    assert (first.starts, again.starts) == (["n1"], ["n1", "n2"])
     with first, again:
         first._renew()
         assert token(path) == again._holder.token, "the worker that was replaced renews nothing"
@@ -93,6 +93,7 @@ def test_it_is_renewed_while_it_is_held(path: Path, monkeypatch: pytest.MonkeyPa
     pytest.param({"pid": "x"}, id="no process"),
     pytest.param({"born": 1.0}, id="another process of that number"),
     pytest.param({"more": 1}, id="of another version"),
+    pytest.param({"starts": {"one": 2}}, id="of a version that counted starts"),
 ])  # fmt: skip
 def test_what_is_over_or_unreadable_is_taken_over(path: Path, change_of: dict[str, Any]) -> None:
     taken(path, "one")
