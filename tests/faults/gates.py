@@ -46,8 +46,8 @@ class Gates:
 
     @property
     def reached(self) -> bool:
-        """Whether someone waits, or has waited, at each of them."""
-        return all(count > self._after for count in self.arrivals)
+        """Whether someone waits, or has waited, at each of them; there has to be one."""
+        return bool(self._paths) and all(count > self._after for count in self.arrivals)
 
 
 @contextlib.contextmanager
@@ -91,6 +91,12 @@ def _files(path: Path) -> tuple[Path, Path]:
     return path.with_name(f".{path.name}.gate"), path.with_name(f".{path.name}.arrivals")
 
 
-def renames(folder: Path) -> dict[str, str]:
-    """An environment in which a process that renames something to NAME passes by ``folder / NAME``."""
-    return {"PYTHONPATH": str(HELD), FOLDER: str(folder)}
+@contextlib.contextmanager
+def held_before(step: int, folder: Path) -> Iterator[tuple[Gates, dict[str, str]]]:
+    """A gate before a training's checkpoint of ``step``, and the environment of whom it holds.
+
+    Args:
+        folder: for the gate; whoever in that environment gives something a name passes by its gate there.
+    """
+    with shut(folder / f"step-{step:08d}") as gate:
+        yield gate, {"PYTHONPATH": str(HELD), FOLDER: str(folder)}

@@ -39,9 +39,7 @@ def make(video: Video) -> Make:
 
     def arguments(store: Path, *more: object, runner: str = "local") -> list[object]:
         settings = ["--set", "layout.shard_videos=1", "--set", GATED, "--runner", runner]
-        return cli.features(
-            video(0).parent, store, "--set", "backbone.facets=[tokens,rgb]", *settings, *more
-        )
+        return cli.features(video(0).parent, store, "--set", "backbone.facets=[tokens,rgb]", *settings, *more)
 
     return arguments
 
