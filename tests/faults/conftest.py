@@ -24,7 +24,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Command:
-    """The arguments of a ``features`` run on the corpus with the decoder that waits at gates, two videos per shard."""
+    """The arguments of a ``features`` run on the corpus, two videos per shard, that waits at gates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

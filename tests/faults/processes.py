@@ -14,7 +14,6 @@ import psutil
 
 from tests.cli import RUN, environment
 
-
 PATIENCE_S = 240.0
 """How long is waited for what is bound to come: only a test that fails takes so long."""
 
@@ -100,7 +99,7 @@ class Run:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(family, timeout=PATIENCE_S)
+        wait_until(lambda: not any(map(_lives, family)), "end of what was killed")
 
     def wait(self, code: int, timeout: float = PATIENCE_S) -> str:
         """Its output, once it has ended with ``code``."""
@@ -127,6 +126,14 @@ def started(*args: object, **env: str) -> Iterator[Run]:
         finally:
             run.kill_tree()
             _end_session(process.pid)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it does more than wait for its parent, which may be nobody who collects it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _end_session(session: int) -> None:

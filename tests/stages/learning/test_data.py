@@ -17,6 +17,7 @@ from stages.features.store.reader import FeatureStore
 from stages.features.store.samplers import ClipSampler, Windows
 from stages.learning import data
 from stages.learning.data import ClipLoader, feature_shape
+from tests.faults.processes import wait_until
 from tests.stages.discovery.making import features_in
 from tests.stages.features.store.making import features, make_store, source_frames
 from tests.stages.learning.making import SHAPE, store_in
