@@ -13,6 +13,7 @@ import pytest
 from tests import cli
 from tests.cluster.nodes import Nodes, started_nodes
 from tests.cluster.noting import noted
+from tests.faults.processes import PATIENCE_S
 from tests.media import make_corpus
 from tests.outside import PROJECT
 
@@ -36,7 +37,7 @@ def sessions(nodes: Nodes) -> dict[str, int]:
 def test_owners_of_models_share_the_gpu_and_light_ones_keep_off(nodes: Nodes, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cluster.noting", nodes.address, tmp_path, "6"],
-        cwd=PROJECT, env=nodes.env, capture_output=True, text=True, timeout=120, check=False,
+        cwd=PROJECT, env=nodes.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [""] * 24
@@ -69,7 +70,7 @@ def test_remote_decoding_is_on_the_decode_node_and_gives_the_same_bytes(nodes: N
             env=nodes.env,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -96,7 +97,7 @@ def test_what_does_not_fit_is_refused_before_the_start(nodes: Nodes, tmp_path: P
         env=nodes.env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 5, done.stdout + done.stderr

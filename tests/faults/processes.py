@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -119,6 +120,7 @@ def started(*args: object, **env: str) -> Iterator[Run]:
             stderr=subprocess.STDOUT,
             env=environment(**env),
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         run = Run(process, output)
         try:
@@ -128,10 +130,15 @@ def started(*args: object, **env: str) -> Iterator[Run]:
             _end_session(process.pid)
 
 
+def _take_interrupts() -> None:
+    """Ctrl-C counts, also where a shell runs the tests in its background, for whose processes it doesn't."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _lives(process: psutil.Process) -> bool:
     """Whether it does more than wait for its parent, which may be nobody who collects it."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
