@@ -18,7 +18,7 @@ from tests import cli
 from tests.faults.decoders import GATED
 from tests.faults.gates import shut
 from tests.faults.processes import started, wait_until
-from tests.faults.stores import artifact, leftovers, manifests
+from tests.faults.stores import artifact, half_made, leftovers, manifests
 from tests.media import make_corpus
 
 SHARDS, FRAMES = 12, 4
@@ -69,11 +69,6 @@ def names(paths: list[Path]) -> set[str]:
 def shards(*numbers: int) -> set[str]:
     """Names of files of these shards of features."""
     return {f"features-{number:06d}-00" for number in numbers}
-
-
-def temporaries(store: Path) -> list[Path]:
-    """Shards of features that are being written."""
-    return [path for path in leftovers(store) if path.name.startswith(".features-")]
 
 
 def test_two_runs_make_every_shard_once(make: Make, video: Video, alone: Path, tmp_path: Path) -> None:
@@ -199,7 +194,7 @@ def test_gc_beside_a_living_run_takes_only_what_dead_ones_left(
     with first as gates, later as others, started(*make(store, "--workers", 2)) as run:
         for held in (gates, others):
             run.until(lambda held=held: held.reached, "two shards that are being made")
-            living = [*leases(store), *temporaries(store)]
+            living = [*leases(store), *half_made(store)]
             assert len(living) >= 4, "two leases and two temporary shards"
             assert collecting.collect(store, True, Output(True)) == 0
             assert all(path.exists() for path in living)
