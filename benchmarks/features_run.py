@@ -35,6 +35,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,6 +47,9 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
 from benchmarks.measuring import Figure, machine, parser, show  # noqa: E402
+
+if TYPE_CHECKING:
+    from pipelines.running import Runner
 
 TARGETS = {"local": 0.9, "ray": 0.85}
 MODELS = {
@@ -87,7 +91,7 @@ def settings(folder: Path, store: Path, model: str, decoder: str) -> list[str]:
 
 def features_stage(model: str, decoder: str):
     from configs.compose import compose
-    from pipelines.graph import features_stage as stage_of
+    from pipelines.builders import features_stage as stage_of
 
     return stage_of(compose("features", [], settings(Path("."), Path("."), model, decoder)))
 
@@ -135,7 +139,7 @@ class Watch:
         self._thread.join()
 
 
-def run(folder: Path, model: str, decoder: str, runner_name: str, workers: int) -> Speed:
+def run(folder: Path, model: str, decoder: str, runner: Runner, workers: int) -> Speed:
     """The whole run into an empty store, measured from the commits of the first shards on."""
     from configs.compose import compose
     from pipelines.graph import build
@@ -148,7 +152,7 @@ def run(folder: Path, model: str, decoder: str, runner_name: str, workers: int) 
         watch = Watch(graph.chain[1].artifact.root / "manifest")
         frames = []
         try:
-            for receipt in make_runner(runner_name, workers).run(graph.chain, plan.tasks, "benchmark"):
+            for receipt in runner.run(graph.chain, plan.tasks, "benchmark"):
                 raise_error(receipt)
                 assert not receipt.rejected, receipt
                 frames += [receipt.frames] * receipt.level
@@ -161,7 +165,7 @@ def run(folder: Path, model: str, decoder: str, runner_name: str, workers: int) 
     return Speed(timed / (ended - begun), spent(before, after) / (timed - frames[0]))
 
 
-def make_runner(name: str, workers: int):
+def make_runner(name: str, workers: int) -> Runner:
     if name == "local":
         from cluster.local import LocalRunner
 
@@ -279,7 +283,8 @@ def measure(folder: Path, args) -> dict[str, list]:
     before = {loop: bare.speed(loop, paths) for loop in LOOPS}
     found: dict[str, list] = {"run": [], **{loop: [] for loop in LOOPS}}
     for _ in range(args.repeat):
-        found["run"].append(run(folder, args.model, args.decoder, args.runner, args.workers))
+        runner = make_runner(args.runner, args.workers)
+        found["run"].append(run(folder, args.model, args.decoder, runner, args.workers))
         after = {loop: bare.speed(loop, paths) for loop in LOOPS}
         for loop in LOOPS:
             found[loop].append((before[loop], after[loop]))

@@ -14,6 +14,7 @@ training.py         SOLV at published sizes over the direct formulation; waiting
 scoring.py          ``@solv`` protocols at 480p: seconds a video; memory of ``jf@davis17u``
 estimates.py        what ``--plan`` foretells for 2N videos after N, over what the run takes
 scaling.py          1, 2 and 4 Ray nodes on this machine: efficiency, and what bounds it
+placement.py        `features` decoded on another node over beside the model
 ==================  ==========================================================================
 """
 
@@ -46,6 +47,7 @@ COMMANDS = (
     ("estimates.py",),
     ("estimates.py", "--runner", "ray"),
     ("scaling.py",),
+    ("placement.py",),
 )
 STORE_TARGETS = {"bytes_ratio": 1.01, "time_ratio": 1.3}
 

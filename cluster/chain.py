@@ -122,7 +122,7 @@ class Receipt:
         done, skipped, rejected: videos by outcome.
         frames, bytes: stored frames, and the size of the shard file in bytes.
         seconds: wall-clock seconds spent, 0 where the shard was committed already.
-        cpu: CPU seconds spent by the worker and its decoder child, of the same shard.
+        cpu: CPU seconds spent on it by the worker and its decoders, wherever they are.
         setup: of `seconds`, those that a worker spent on its first shard before the first item.
         items: what the shard was made from: listed files for a first stage, videos for others.
         hardware: name of the GPU that the worker uses, else of the processor.

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import resource
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-import psutil
 
 from cluster.chain import TOLD_REJECTS, UPSTREAM_FAILED, Chain, Receipt, Task, items_of, tasks_below
+from cluster.cpu_time import cpu_seconds
 from cluster.resources import worked_on
 from cluster.watching import Watch
 from stages import waiting
@@ -89,19 +84,23 @@ class ShardExecutor:
                     f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
                     "lower backbone.batch or --workers and run again"
                 )
-            wall, cpu = time.monotonic(), _cpu_seconds()
+            wall, cpu = time.monotonic(), cpu_seconds()
             try:
                 footer = self._make(task)
             except Exception:
                 # without its lease: another run has made the shard, and may have dropped its input
                 if (footer := self._committed(task)) is None:
                     raise
-            return self._receipt(task, footer, (time.monotonic() - wall, _cpu_seconds() - cpu))
+            return self._receipt(task, footer, (time.monotonic() - wall, cpu_seconds() - cpu))
 
     def _committed(self, task: Task) -> manifest.Footer | None:
         """What was committed for ``task``; None where it is still to be made, or to be made again."""
-        path = self._bound.artifact.manifest(task.shard)
-        return manifest.read_footer(path) if not task.replace and path.exists() else None
+        if task.replace:
+            return None
+        try:
+            return manifest.read_footer(self._bound.artifact.manifest(task.shard))
+        except FileNotFoundError:
+            return None
 
     def _receipt(
         self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
@@ -157,33 +156,6 @@ def _estimate(estimate: object, work: Sequence[Row]) -> int | None:
     if not callable(estimate) or not work:
         return None
     return sum(int(estimate(item)[1]) for item in work) or None
-
-
-def _cpu_seconds() -> float:
-    """CPU seconds of this process and of its children so far, those that have ended included."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = time.process_time() + ended.ru_utime + ended.ru_stime
-    for child in _children():
-        with contextlib.suppress(psutil.Error):  # it ends just now
-            times = child.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def _children() -> list[psutil.Process]:
-    """Children that this thread or the main one has started, which decoders are, from the kernel's own list
-    where it keeps one: psutil looks at every process of the machine, which takes longer than a small shard.
-    """
-    threads = {os.getpid(), threading.get_native_id()}
-    try:
-        lists = [Path(f"/proc/self/task/{thread}/children").read_text() for thread in threads]
-    except OSError:  # not Linux, or a kernel built without it
-        return psutil.Process().children()
-    children = []
-    for pid in " ".join(lists).split():
-        with contextlib.suppress(psutil.Error):  # it ends just now
-            children.append(psutil.Process(int(pid)))
-    return children
 
 
 def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:

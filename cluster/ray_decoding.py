@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.cpu_time import spent_elsewhere
 from cluster.placement import Pool
 from cluster.ray_setup import ray
 from cluster.resources import ResourcesError
@@ -47,8 +48,10 @@ _WARN_S = 60.0
 _log = logging.getLogger(__name__)
 _NOTHING = np.empty(0, np.uint8)
 
-Answer = tuple[tuple[Any, ...], NDArray[np.uint8]]
+Message = tuple[tuple[Any, ...], NDArray[np.uint8]]
 """A header and a payload, as a decoder child sends them."""
+Answer = tuple[*Message, float]
+"""The same from an actor, and the CPU seconds that the child has spent since the answer before."""
 
 
 class DecodeActor:
@@ -91,11 +94,11 @@ class DecodeActor:
             taken = self._running < min(most, MOST)
             self._running += taken
         if not taken:
-            yield ("busy",), _NOTHING
+            yield ("busy",), _NOTHING, 0.0
             return
         stop = self._stops.setdefault(stream, threading.Event())
         try:
-            yield ("begun",), _NOTHING
+            yield ("begun",), _NOTHING, 0.0
             yield from self._decoded(order, stop)
         finally:
             with self._lock:
@@ -113,9 +116,9 @@ class DecodeActor:
             while not over and not stop.is_set():
                 header, payload = child.answer()
                 over = header[0] != "chunk"
-                yield header, payload
+                yield header, payload, child.spent()
         except ChildFailedError as failure:
-            yield ("failed", failure.error_class, str(failure)), _NOTHING
+            yield ("failed", failure.error_class, str(failure)), _NOTHING, child.spent()
         except AbandonedError:
             return
         finally:
@@ -171,7 +174,7 @@ class RemoteChild:
         self._got = self._losses = self._in_a_row = 0
         self._turns = self._next_decoders()
 
-    def answer(self) -> Answer:
+    def answer(self) -> Message:
         """The next message about the order.
 
         Raises:
@@ -202,7 +205,7 @@ class RemoteChild:
                     self._stream = None
                     return header, payload
 
-    def _take(self) -> Answer:
+    def _take(self) -> Message:
         """The next message of the present decoder, of another one if there is none."""
         if self._stream is None:
             self._used, most = next(self._turns)
@@ -214,7 +217,8 @@ class RemoteChild:
         while not ray.wait([self._stream], timeout=POLL_S)[0]:
             if self.stop is not None and self.stop.is_set():
                 raise AbandonedError
-        header, payload = ray.get(next(self._stream))
+        header, payload, cpu = ray.get(next(self._stream))
+        spent_elsewhere(cpu)
         return header, payload.copy()  # or the store would keep the chunk as long as anybody uses it
 
     def _rest(self) -> tuple[Any, ...]:

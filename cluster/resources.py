@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from stages.artifacts.layout import processor
 from stages.artifacts.place import Place
+from stages.errors import SettingsError
 
 GPU = "GPU "
 """What the name of hardware begins with where it is a GPU."""
@@ -22,6 +24,23 @@ class ResourcesError(RuntimeError):
 def cpus() -> int:
     """CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def nodes_patience(asked: float | None) -> float:
+    """Seconds that a run waits for nodes: ``run.nodes_s``, else ``$TUBEFLOW_NODES_S``, else none.
+
+    Raises:
+        SettingsError: it is no number of seconds.
+    """
+    text = os.environ.get("TUBEFLOW_NODES_S", "") if asked is None else str(asked)
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        name = "TUBEFLOW_NODES_S" if asked is None else "run.nodes_s"
+        raise SettingsError(f"{name}={text}: must be a number of seconds, 0 or more")
+    return seconds
 
 
 def free_bytes(folder: Place) -> int | None:

@@ -84,8 +84,10 @@ class RunConfig:
     decode_workers: int = option(
         0, "decoders of decode.placement=remote; 0: one per CPU of the nodes without GPUs, or that decode"
     )
-    nodes_s: float = option(
-        0.0, "seconds to wait for nodes of an autoscaling cluster, which are asked for; 0: exit 5 at once"
+    nodes_s: float | None = option(
+        None,
+        "seconds to wait for nodes of an autoscaling cluster, which are asked for, before exit 5; default: "
+        "$TUBEFLOW_NODES_S, which such a cluster sets, else 0",
     )
     timeout_s: float = option(60.0, "longest wait for a decoder's next sign of progress, in seconds")
     memory_mb: int = option(2048, "resident memory of one decoder, in MiB, above which it is stopped")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.dashboard import ask
-from cluster.resources import ResourcesError, cpus
+from cluster.resources import ResourcesError, cpus, nodes_patience
 from configs.compose import to_dict
 from configs.schema import Config
 from pipelines import arguments
@@ -181,8 +181,9 @@ def make_runner(args: argparse.Namespace, config: Config, tell: Callable[[str], 
 
     workers = args.workers or (0 if args.address or inside_ray_job() else cpus())
     decoders = config.run.decode_workers if config.decode.placement == "remote" else None
+    patience = nodes_patience(config.run.nodes_s)
     return RayRunner(
-        workers, config.run.gpus, args.address, config.run.train_workers, decoders, tell, config.run.nodes_s
+        workers, config.run.gpus, args.address, config.run.train_workers, decoders, tell, patience
     )
 
 

@@ -295,7 +295,10 @@ def status_of(path: Place) -> RunStatus | None:
 def latest_runs(store: Place, count: int) -> list[RunStatus]:
     """The ``count`` latest recorded runs, newest first; records that can't be read are left out."""
     folder = runs_folder(store)
-    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.exists() else []
+    try:
+        names = sorted((path.name for path in folder.iterdir()), reverse=True)
+    except FileNotFoundError:
+        names = []
     found = (status_of(folder / name / "status.json") for name in names[:count])
     return [run for run in found if run is not None]
 

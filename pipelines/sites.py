@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.dashboard import Cluster
 from cluster.placement import Arrangement, Asked, arrange, arrange_training, owner_needs
-from cluster.resources import ResourcesError, cpus, gpu_models, has_gpu
+from cluster.resources import ResourcesError, cpus, gpu_models, has_gpu, nodes_patience
 from pipelines.estimating import Site
 from pipelines.planning import Plan
 from stages.artifacts.layout import processor
@@ -37,7 +37,7 @@ def site_of(
                 if "GPU" in needs
             }
     except ResourcesError as error:
-        refusal = None if config.run.nodes_s else error  # else it waits for more nodes
+        refusal = None if nodes_patience(config.run.nodes_s) else error  # else it waits for more nodes
     accelerated = asked.gpus > 0
     all_cpus = max(cluster.cpus, 1)
     return Site(

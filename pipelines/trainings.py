@@ -116,7 +116,8 @@ def _fields(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _taken(folder: Place) -> int:
     """Steps of the latest checkpoint in ``folder``."""
-    if not folder.exists():
+    try:
+        found = [_CHECKPOINT.match(path.name) for path in folder.iterdir()]
+    except FileNotFoundError:
         return 0
-    found = (_CHECKPOINT.match(path.name) for path in folder.iterdir())
     return max((int(match[1]) for match in found if match), default=0)

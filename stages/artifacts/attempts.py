@@ -30,4 +30,5 @@ class FileAttempts:
 
     def forget(self) -> None:
         """Remove the file: the shard is committed and its rejects carry the counts."""
-        self._path.unlink(missing_ok=True)
+        if self._counts:
+            self._path.unlink(missing_ok=True)

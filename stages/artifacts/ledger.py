@@ -207,8 +207,6 @@ def _row(entry: dict[str, Any], shard: str, upstream: str) -> dict[str, Any]:
 
 def _read_index(path: Place) -> tuple[pa.Table, dict[str, int]]:
     empty: tuple[pa.Table, dict[str, int]] = LEDGER_SCHEMA.empty_table(), {}
-    if not path.exists():
-        return empty
     try:
         table = pq.read_table(whole_file(path))
         shards = json.loads((table.schema.metadata or {})[_SHARDS_KEY])

@@ -12,8 +12,6 @@ from typing import Any
 
 from stages.artifacts.place import Place, Url
 
-_PROTOCOLS = ("s3", "s3a")
-
 
 @dataclass(frozen=True)
 class Upload:
@@ -41,7 +39,7 @@ def unfinished(store: Place, before: datetime.datetime) -> list[Upload]:
     Raises:
         StoreError: the store can't be asked.
     """
-    if not isinstance(store, Url) or store.protocol not in _PROTOCOLS:
+    if not isinstance(store, Url) or not store.on_s3:
         return []
     found = []
     for upload in _pages(store):

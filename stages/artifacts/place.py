@@ -32,6 +32,11 @@ _FINAL = {
     "NoRegionError", "InvalidEndpointURLError", "NotImplementedError",
 }  # fmt: skip
 """Errors of the libraries below that no patience helps against, by name: not all of them are installed."""
+_PRECONDITION_FAILED = {"PreconditionFailed", "412"}
+_NOT_IMPLEMENTED = {"NotImplemented", "501", "InvalidArgument", "InvalidRequest", "400"}
+"""What stores answer to a conditional PUT that they do not know."""
+_CHANGED = ("LastModified", "last_modified", "mtime", "created")
+"""What file systems call the time of an object's last change."""
 _READ_BLOCK = 4 * 2**20
 
 T = TypeVar("T")
@@ -59,29 +64,33 @@ class Url(ProxyUPath):
             return False
         return True
 
-    def is_dir(self) -> bool:
-        """Whether there is anything below."""
-        return self._type() == "directory"
+    is_file = exists
 
-    def is_file(self) -> bool:
-        """Whether it is an object."""
-        return self._type() == "file"
+    def is_dir(self) -> bool:
+        """Whether there is anything below, as a listing shows it."""
+        try:
+            return bool(self.ask("look at", lambda: self.fs.info(self.path))["type"] == "directory")
+        except FileNotFoundError:
+            return False
 
     def stat(self, *, follow_symlinks: bool = True) -> Any:
-        """``st_size``, and ``st_mtime`` where the store knows it (else 0)."""
+        """``st_size`` in bytes, and ``st_mtime``: now where the store does not know it, so that nothing of
+        unknown age is taken for old."""
         info = self._info()
-        changed = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
-        mtime = changed.timestamp() if isinstance(changed, datetime) else float(changed or 0.0)
+        changed = next((info[key] for key in _CHANGED if info.get(key)), None) or time.time()
+        mtime = changed.timestamp() if isinstance(changed, datetime) else float(changed)
         return SimpleNamespace(st_size=int(info["size"] or 0), st_mtime=mtime)
 
     def version(self) -> str:
         """See `version`."""
         info = self._info()
-        return str(info.get("ETag") or [info.get(key) for key in ("LastModified", "mtime", "size")])
+        return str(info.get("ETag") or info.get("etag") or [info.get(key) for key in (*_CHANGED, "size")])
 
     def read_bytes(self) -> bytes:
         """The whole object."""
-        content: bytes = self.ask("read", lambda: self.fs.cat_file(self.path))
+        # s3fs would look first whether it is large enough for several requests
+        options = {"max_concurrency": 1} if self.on_s3 else {}
+        content: bytes = self.ask("read", lambda: self.fs.cat_file(self.path, **options))
         return content
 
     def read_text(
@@ -154,10 +163,26 @@ class Url(ProxyUPath):
         object is what this one wrote.
         """
         try:
-            self._write(lambda: self.fs.pipe_file(self.path, data, mode="create"))
+            self._write(lambda: self._create(data))
         except FileExistsError:  # or the answer was lost and the request repeated: then the object is ours
-            return self.read_bytes() == data
+            try:
+                return self.read_bytes() == data
+            except FileNotFoundError:  # removed this moment
+                return False
         return True
+
+    def _create(self, data: bytes) -> None:
+        try:
+            self.fs.pipe_file(self.path, data, mode="create")
+        except OSError as error:
+            code = _code(error)
+            if code in _PRECONDITION_FAILED:
+                raise FileExistsError(str(self)) from error
+            if code not in _NOT_IMPLEMENTED:
+                raise
+            if self.exists():  # the next best that such a store can do
+                raise FileExistsError(str(self)) from error
+            self.fs.pipe_file(self.path, data)
 
     def put_file(self, file: Path) -> None:
         """Write or replace the object by the content of a local file."""
@@ -171,14 +196,23 @@ class Url(ProxyUPath):
         start = len(self.path.rstrip("/")) + 1
         return iter([self.joinpath(*name[start:].split("/")) for name in names])
 
-    def _info(self) -> dict[str, Any]:
-        return dict(self.ask("look at", lambda: self.fs.info(self.path)))
+    @property
+    def on_s3(self) -> bool:
+        """Whether the store speaks the protocol of S3."""
+        return self.protocol in ("s3", "s3a")
 
-    def _type(self) -> str:
-        try:
-            return str(self._info()["type"])
-        except FileNotFoundError:
-            return ""
+    def _info(self) -> dict[str, Any]:
+        """What the store knows of the object; folders are none."""
+        found = self.ask("look at", self._head if self.on_s3 else lambda: self.fs.info(self.path))
+        if found.get("type") == "directory":
+            raise FileNotFoundError(errno.ENOENT, "no object", str(self))
+        return dict(found)
+
+    def _head(self) -> dict[str, Any]:
+        """One request: s3fs would list what is below a missing object, to see whether it is a folder."""
+        bucket, key, _ = self.fs.split_path(self.path)
+        found = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return {**found, "size": found["ContentLength"]}
 
     def _write(self, call: Callable[[], Any]) -> None:
         try:
@@ -286,12 +320,19 @@ def parts_of_file(path: Place) -> Any:
 def _advice(error: Exception) -> str:
     """What to do about an error that will not pass by itself; "" for others."""
     if isinstance(error, PermissionError) or type(error).__name__ in _FINAL:
-        return "check the credentials and the rights they give, or choose another store with --set store=URL"
+        rights = "check the credentials and the rights they give (on S3 s3:ListBucket is one)"
+        return f"{rights}, or choose another store with --set store=URL"
     if isinstance(error, ImportError):
         return "install it, or choose another store with --set store=URL"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return "choose a shorter store with --set store=URL"
     return ""
+
+
+def _code(error: OSError) -> str:
+    """S3's own name of the error, or ""."""
+    response = getattr(error.__cause__, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _told(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -57,6 +58,7 @@ class Child(Link):
         self._poll.register(ours, select.POLLIN)
         self._deadline = 0.0
         self._killed_for: tuple[ErrorClass, str] | None = None
+        self._cpu = self._told = 0.0
         self.videos = 0
         self.stop: threading.Event | None = None
         life, self._life = os.pipe()
@@ -72,7 +74,7 @@ class Child(Link):
             )
             theirs.close()
             os.close(life)
-            self._memory = psutil.Process(self._process.pid)
+            self._seen = psutil.Process(self._process.pid)
             self._await_ready(complaints)
 
     def _await_ready(self, complaints: Any) -> None:
@@ -131,11 +133,23 @@ class Child(Link):
     def watch(self) -> None:
         """End the child if it has outgrown its memory; `answer` raises it then."""
         try:
-            resident = self._memory.memory_info().rss
+            resident = self._seen.memory_info().rss
         except psutil.Error:
             return
         if resident > self._limits.memory_mb << 20:
             self._end("memory", self._too_much())
+
+    def spent(self) -> float:
+        """CPU seconds that the child has spent since this was last asked, those of its start included."""
+        self._look_at_clock()
+        new, self._told = self._cpu - self._told, self._cpu
+        return new
+
+    def _look_at_clock(self) -> None:
+        if self._process.returncode is None:  # until it is collected the kernel knows
+            with contextlib.suppress(psutil.Error):
+                times = self._seen.cpu_times()
+                self._cpu = times.user + times.system
 
     def _too_much(self) -> str:
         return f"decoding it takes more than {self._limits.memory_mb} MiB of memory"
@@ -153,6 +167,7 @@ class Child(Link):
     def _failure(self) -> ChildFailedError:
         if self._killed_for is not None:
             return ChildFailedError(*self._killed_for)
+        self._look_at_clock()
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -162,6 +177,7 @@ class Child(Link):
 
     def close(self) -> None:
         """Kill the child, collect it, and close what connects to it. May be called again."""
+        self._look_at_clock()
         if self._process.returncode is None:
             self._process.kill()
             self._process.wait()

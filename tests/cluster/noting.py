@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 from stages.decode.decoders.pyav_ import PyAVDecoder
 from tests.cluster.toy import ToyStage, ToyWorker
 
@@ -29,10 +31,12 @@ def noted(folder: Path, what: str) -> set[int]:
 
 
 class NotingDecoder(PyAVDecoder):
-    """PyAV, with a note beside the folder of the videos."""
+    """PyAV, with notes beside the folder of the videos: where, and whose child decodes."""
 
     def pictures(self, wanted: Sequence[int], size=None) -> Iterator:
-        note(Path(self._path).parent.parent / "notes", "decode")
+        folder = Path(self._path).parent.parent / "notes"
+        note(folder, "decode")
+        note(folder, Path(psutil.Process(os.getppid()).cmdline()[0]).name.partition(".")[0])
         yield from super().pictures(wanted, size)
 
 

@@ -146,9 +146,19 @@ def test_nothing_secret(cluster: dict[str, Any]) -> None:
         pod = group["template"]["spec"]
         assert pod["serviceAccountName"] and pod["securityContext"]["runAsNonRoot"] is True
         container = pod["containers"][0]
-        assert "env" not in container
+        assert all(
+            "KEY" not in entry["name"] and "valueFrom" not in entry for entry in container.get("env", ())
+        )
         assert [list(source) for source in container["envFrom"]] == [["secretRef"]]
         assert container["envFrom"][0]["secretRef"]["optional"] is True
+
+
+def test_runs_wait_for_the_nodes_they_ask_for(cluster: dict[str, Any]) -> None:
+    """At its start such a cluster has none: without this every run would be refused."""
+    container = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
+    (entry,) = container["env"]
+    assert entry["name"] == "TUBEFLOW_NODES_S" and float(entry["value"]) > 0
+    assert cluster["enableInTreeAutoscaling"] is True
 
 
 def test_the_entrypoint_is_a_run_of_the_image(job: dict[str, Any]) -> None:

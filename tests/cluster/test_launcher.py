@@ -125,6 +125,14 @@ def test_shared_memory_and_spilling(name: str) -> None:
     assert f"chmod 1777 {volumes['/spill']}" in commands and f"mkdir -p {volumes['/data']}" in commands
 
 
+@pytest.mark.parametrize("name", CLOUDS)
+def test_runs_wait_for_the_nodes_they_ask_for(name: str) -> None:
+    """At its start such a cluster has none: without this every run would be refused."""
+    config = load(name)
+    assert all(config["available_node_types"][kind]["min_workers"] == 0 for kind in ("gpu", "decode"))
+    assert re.search(r"--env TUBEFLOW_NODES_S=[1-9]\d*", " ".join(config["docker"]["run_options"]))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_token_reaches_every_node(name: str) -> None:
     """As a folder from the machine of ``ray up``, read where it lands; no token is in the file."""

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cluster import ray_setup
+from cluster.cpu_time import spent_elsewhere
+from cluster.local import LocalRunner
 from cluster.placement import Pool
 from cluster.ray_decoding import IN_STORE, RemoteChild, RemoteDecoding, decode_actors
+from configs.compose import compose
+from pipelines.graph import build
+from pipelines.planning import Options, make_plan
 from stages.decode.client import DecoderClient
 from stages.decode.process import POLL_S
 from stages.decode.spec import Geometry
 from stages.outcome import MediaError
 from stages.stage import Limits, MemoryAttempts
+from tests.cli import digests
+from tests.e2e.test_naming import CLIP
 from tests.faults.processes import wait_until
+from tests.media import make_corpus
 from tests.stages.decode.media import collect, request, write_video
+from tests.stages.pretraining import making as pretraining
 
 LIMITS = Limits()
 FRAMES = 60
@@ -88,6 +100,70 @@ def test_frames_and_faults_are_those_of_a_child_beside_the_worker(actors, videos
     assert [(error and error[0], count) for *_, error, count in found[0]] == [
         (None, 0), (None, 0), (None, 1), ("crash", 2), (None, 0), ("unreadable", 0),
     ]  # fmt: skip
+
+
+def test_what_decoders_spend_is_told_to_the_owner(actors, videos, monkeypatch):
+    """Once, as the kernel counts it for their children; also for a video that kills its decoder each time."""
+    told = []
+    monkeypatch.setattr("cluster.ray_decoding.spent_elsewhere", told.append)
+    decoder = RemoteDecoding(actors, 2)(LIMITS)
+    settings = {"geometry": Geometry((480, 640)), "decoder": "tests.stages.decode.bad_decoders:Bad"}
+    before = spent_by_children(actors)
+    for video in decoder.decode([request(path, **settings) for path in videos[:2]], MemoryAttempts()):
+        list(video)
+    spent = sum(cpu - before.get(pid, 0.0) for pid, cpu in spent_by_children(actors).items())
+    assert spent > 0.05
+    assert sum(told) == pytest.approx(spent, abs=0.1)
+    told.clear()
+    with pytest.raises(MediaError, match="SIGSEGV"):
+        collect(decoder, request(videos[3], chunk=FRAMES, **settings))
+    assert sum(told) > 0.02, "both died with their first chunk"
+    decoder.close()
+
+
+def spent_by_children(actors):
+    """CPU seconds of the actors' decoder children so far, by process id."""
+    children = [child for actor in actors for child in psutil.Process(asked(actor, "pid")).children()]
+    return {child.pid: sum(child.cpu_times()[:2]) for child in children}
+
+
+def test_features_and_embeddings_have_the_bytes_of_fused_decoding(actors, tmp_path, monkeypatch):
+    """The chain of `label_corpus`, in this process but for its decoders; its receipts count them."""
+    root, clip = make_corpus(tmp_path / "videos", 3, frames=8), tmp_path / "clip.json"
+    (root / "text.mp4").write_text("no video")
+    clip.write_text(json.dumps(CLIP))
+    settings = [
+        f"data.root={root}", "decode.fps=all", "decode.size=[48,64]", "layout.shard_videos=2", "model=kmeans",
+        "backbone={name: patchstats, stride: 8, facets: [tokens, rgb]}", "kmeans={facet: rgb, clusters: 3}",
+        f"label.model={clip}", "label.weights=random", "label.vocabulary=cat,dog", "run.device=cpu",
+    ]  # fmt: skip
+    much = 1000.0  # more than all else here spends, on top of each answer
+    monkeypatch.setattr("cluster.ray_decoding.spent_elsewhere", lambda spent: spent_elsewhere(spent + much))
+    for placement, decoding in (("fused", None), ("remote", RemoteDecoding(actors, 2))):
+        graph = build(compose("label_corpus", [], [*settings, f"store={tmp_path / placement}"]))
+        plan = make_plan(graph, Options(), record=True)
+        chain = tuple(
+            replace(bound, context=replace(bound.context, decoding=decoding if bound.stage.decodes else None))
+            for bound in graph.chain
+        )
+        receipts = list(LocalRunner().run(chain, plan.tasks, "run"))
+        assert [receipt.error for receipt in receipts if receipt.error] == []
+        assert sum(receipt.done for receipt in receipts) == 3 * len(chain)
+        counted = {graph.chain[receipt.level].stage.kind for receipt in receipts if receipt.cpu > much}
+        assert counted == ({"features", "embeddings"} if decoding else set())
+    assert digests(tmp_path / "remote") == digests(tmp_path / "fused") != {}
+
+
+def test_a_training_on_streamed_clips_gives_the_model_of_fused_decoding(actors, tmp_path):
+    """With what could not be decoded, and what came in its place."""
+    corpus, stage = pretraining.corpus_in(tmp_path / "corpus", clips=1), pretraining.lasting(2)
+    names, found = ("videomae.safetensors", "rejects.parquet"), []
+    for decoding in (None, RemoteDecoding(actors, 1)):
+        folder = tmp_path / f"model{len(found)}"
+        folder.mkdir()
+        stage.make([], folder, pretraining.context_for(corpus, decoders=2, decoding=decoding))
+        found.append([(folder / name).read_bytes() for name in names])
+    assert found[0] == found[1]
 
 
 def test_a_slow_consumer_keeps_the_store_small(actors, videos):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from cluster import ray_setup
 from cluster.on_ray import RayRunner
 from cluster.resources import ResourcesError
+from stages.decode.spec import DecodeSpec
 from stages.errors import SettingsError
+from tests.cluster.noting import noted
 from tests.stages.discovery.making import ToyMethod, context_for, features_in, stage, trained, weights
+from tests.stages.pretraining import making as pretraining
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +79,24 @@ def test_a_sentence_arrives_as_one(tmp_path, workers):
     method = ToyMethod(nan_at=3, nan_rank=workers - 1)
     with pytest.raises(SettingsError, match="^the loss became nan in step 3 of 8, on videos v0: lower"):
         on_ray_train(stage(method), tmp_path / "model", context_for(features), workers)
+
+
+@pytest.mark.long
+def test_clips_that_are_decoded_elsewhere_give_the_same_model(tmp_path):
+    """With what could not be decoded, and what came in its place. Without Ray Train: `test_ray_decoding`."""
+    corpus = pretraining.corpus_in(tmp_path / "corpus", clips=1)
+    context = pretraining.context_for(corpus)
+    made = replace(pretraining.lasting(2), decode=DecodeSpec(decoder="tests.cluster.noting:NotingDecoder"))
+    remote, local = tmp_path / "remote", tmp_path / "local"
+    remote.mkdir()
+    local.mkdir()
+    RayRunner(decoders=1).fit(made, [corpus / "catalog"], remote, context)
+    assert noted(corpus / "notes", "decode") == noted(corpus / "notes", "ray::DecodeActor") != set()
+    assert not noted(corpus / "notes", "ray::RayTrainWorker")
+    made.make([], local, context)
+    names = ("videomae.safetensors", "rejects.parquet")
+    assert [(remote / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
+    assert pq.read_table(remote / "rejects.parquet")["error_class"].to_pylist() == ["decode_error"]
 
 
 def test_more_workers_than_cpus_are_refused(tmp_path):

@@ -15,6 +15,9 @@ _S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 SLOW_DOWN = error(503, "SlowDown", "Please reduce your request rate.")
 INTERNAL = error(500, "InternalError", "We encountered an internal error. Please try again.")
+NOT_IMPLEMENTED = error(
+    501, "NotImplemented", "A header you provided implies functionality that is not known."
+)
 
 
 def reset(request: Request, forward: Callable[[], Answer]) -> Answer:
@@ -50,6 +53,23 @@ def shortened(request: Request, forward: Callable[[], Answer]) -> Answer:
     whole = forward()
     whole.body = whole.body[: len(whole.body) // 2]
     return whole
+
+
+def forbidden_if_missing(request: Request, forward: Callable[[], Answer]) -> Answer:
+    """No word on whether an object is there, for those who may not list the bucket."""
+    whole = forward()
+    refused = whole.status == 404 or request.action == "list"
+    return error(403, "AccessDenied", "Access Denied")(request, forward) if refused else whole
+
+
+def pages(size: int) -> Fault:
+    """Unfinished uploads in pages of ``size``, by key and then by id, as S3 gives a thousand at a time."""
+
+    def answer(request: Request, forward: Callable[[], Answer]) -> Answer:
+        after = (request.query.get("key-marker", ""), request.query.get("upload-id-marker", ""))
+        return _edited(forward(), lambda root: _page(root, after, size))
+
+    return answer
 
 
 def older(seconds: float) -> Fault:
@@ -100,6 +120,22 @@ def _edited(answer: Answer, edit: Callable[[ElementTree.Element], None]) -> Answ
         count.text = str(sum(len(root.findall(f"{{{_S3}}}{n}")) for n in ("Contents", "CommonPrefixes")))
     answer.body = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return answer
+
+
+def _page(root: ElementTree.Element, after: tuple[str, str], size: int) -> None:
+    def place(entry: ElementTree.Element) -> tuple[str, str]:
+        return entry.findtext(f"{{{_S3}}}Key", ""), entry.findtext(f"{{{_S3}}}UploadId", "")
+
+    found = sorted(root.findall(f"{{{_S3}}}Upload"), key=place)
+    rest = [entry for entry in found if place(entry) > after]
+    for entry in found:
+        if entry not in rest[:size]:
+            root.remove(entry)
+    if len(rest) > size:
+        key, upload = place(rest[size - 1])
+        root.find(f"{{{_S3}}}IsTruncated").text = "true"
+        for name, value in (("NextKeyMarker", key), ("NextUploadIdMarker", upload)):
+            ElementTree.SubElement(root, f"{{{_S3}}}{name}").text = value
 
 
 def _drop(root: ElementTree.Element, hidden: Callable[[str], bool]) -> None:

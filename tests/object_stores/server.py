@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 ACCESS_KEY = "TUBEFLOWTESTACCESS0"
 SECRET_KEY = "tubeflow/test+SECRET0key"
 REGION = "us-east-1"
+PAGE = 20
+"""Objects in one answer to a listing; S3 gives a thousand."""
 
 _SERVE = """
 import logging, signal, threading
@@ -28,8 +31,9 @@ signal.pause()
 def serving() -> Iterator[int]:
     """The port of a server with no buckets; its process is ended by its id."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", _SERVE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE)},
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -9,6 +9,7 @@ import pytest
 
 from stages.artifacts.multipart import abort, unfinished
 from stages.artifacts.place import Url, place
+from tests.object_stores import faults
 from tests.object_stores.proxy import Proxy, Rule, error
 
 MIB = 2**20
@@ -46,6 +47,16 @@ def test_what_was_begun_is_found_below_its_store_alone(url: str) -> None:
     assert unfinished(store, found.begun) == []
     assert unfinished(store, found.begun - datetime.timedelta(hours=1)) == []
     assert not found.path.exists()
+
+
+def test_many_uploads_come_in_pages(url: str, proxy: Proxy) -> None:
+    """The server here gives all at once; the proxy makes pages of two, one of which ends within an object."""
+    store = opened(url)
+    begun = [(name, begin(store / name)) for name in ("a", "b", "b", "b", "c")]
+    proxy.rules.append(Rule(faults.pages(2), on=lambda r: r.action == "uploads"))
+    found = unfinished(store, now())
+    assert sorted((upload.path.name, upload.id) for upload in found) == sorted(begun)
+    assert len(proxy.seen("uploads")) == 3
 
 
 def test_aborted_uploads_are_gone_and_objects_stay(url: str) -> None:

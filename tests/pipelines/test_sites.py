@@ -44,5 +44,7 @@ def test_what_finds_no_room_is_refused_as_a_run_would(measured: Measured, tmp_pa
         planned(measured, tmp_path, "run.gpus=1", "run.train_workers=3"), "ray", None, CLUSTER
     )
     assert "3 processes of the training need 1 GPU each" in str(refusal)
+    waits = planned(measured, tmp_path, "run.gpus=0.5", "run.nodes_s=60")
+    assert site_of(waits, "ray", 5, CLUSTER)[1] is None, "it asks an autoscaler for more"
     done = planned(measured, measured.store, "run.gpus=1", "run.train_workers=3")
     assert site_of(done, "ray", 9, CLUSTER)[1] is None, "nothing to do finds room everywhere"
