@@ -135,7 +135,7 @@ def test_of_two_that_take_over_who_writes_last_has_it(path: Path, monkeypatch: p
     change(path, expires=0.0)
     both = threading.Barrier(2)
     write = leases.atomic.write_bytes
-    monkeypatch.setattr(leases.atomic, "write_bytes", lambda *args: (write(*args), both.wait()))
+    monkeypatch.setattr(leases.atomic, "write_bytes", lambda *args: (both.wait(), write(*args), both.wait()))
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda run: leases.take(path, run), ["one", "other"]))
     assert sorted(type(one).__name__ for one in found) == ["Holder", "Lease"]
