@@ -132,6 +132,7 @@ class Receipt:
         rejects: ``(video, error class, message)`` of the first `TOLD_REJECTS` rejected videos.
         host, pid: the process that made it.
         held: who else is making the shard, so that nothing was done; or ``""``.
+        task: the task that was ``held``, as `Task.dump` gives it; else ``""``.
         next: tasks of the next stage that this shard makes possible.
         following: how many they are, where ``next`` itself does not travel.
         error, error_kind: why the whole run has to stop, if it has to.
@@ -156,6 +157,7 @@ class Receipt:
     host: str = ""
     pid: int = 0
     held: str = ""
+    task: str = ""
     next: list[Task] = field(default_factory=list)
     following: int = 0
     error: str = ""

@@ -71,14 +71,14 @@ class ShardExecutor:
 
     def _run(self, task: Task) -> Receipt:
         self._setup = 0.0
-        if (footer := self._committed(task)) is not None:
-            return self._receipt(task, footer)
+        if (found := found_receipt(self._chain, task)) is not None:
+            return found
         lease = leases.take(self._bound.artifact.lease(task.shard), self._run_id)
         if isinstance(lease, leases.Holder):
-            return Receipt(task.level, task.shard, again=task.replace, held=str(lease))
+            return Receipt(task.level, task.shard, again=task.replace, held=str(lease), task=task.dump())
         with lease:
-            if (footer := self._committed(task)) is not None:  # before this run got the lease
-                return self._receipt(task, footer)
+            if (found := found_receipt(self._chain, task)) is not None:  # before this run got the lease
+                return found
             if lease.starts > MAX_STARTS:
                 raise SettingsError(
                     f"shard {task.shard} has killed its worker {MAX_STARTS} times (out of memory?): "
@@ -89,25 +89,11 @@ class ShardExecutor:
                 footer = self._make(task)
             except Exception:
                 # without its lease: another run has made the shard, and may have dropped its input
-                if (footer := self._committed(task)) is None:
+                if (theirs := _committed(self._chain, task)) is None:
                     raise
-            return self._receipt(task, footer, (time.monotonic() - wall, cpu_seconds() - cpu))
-
-    def _committed(self, task: Task) -> manifest.Footer | None:
-        """What was committed for ``task``; None where it is still to be made, or to be made again."""
-        if task.replace:
-            return None
-        try:
-            return manifest.read_footer(self._bound.artifact.manifest(task.shard))
-        except FileNotFoundError:
-            return None
-
-    def _receipt(
-        self, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
-    ) -> Receipt:
-        follow = tasks_below(self._chain, task.level, task.shard) if task.follow else []
-        receipt = _receipt(task, footer, spent, [*follow, *task.then])
-        return replace(receipt, setup=self._setup, hardware=worked_on())
+                footer = theirs
+            receipt = _receipt(self._chain, task, footer, (time.monotonic() - wall, cpu_seconds() - cpu))
+            return replace(receipt, setup=self._setup, hardware=worked_on())
 
     def _make(self, task: Task) -> manifest.Footer:
         artifact = self._bound.artifact
@@ -158,8 +144,31 @@ def _estimate(estimate: object, work: Sequence[Row]) -> int | None:
     return sum(int(estimate(item)[1]) for item in work) or None
 
 
-def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], follow: list[Task]) -> Receipt:
+def found_receipt(chain: Chain, task: Task) -> Receipt | None:
+    """What a worker tells of a task whose shard is committed; None where that is still to be made, or to be
+    made again.
+
+    Raises:
+        DamagedError: its manifest can't be read.
+    """
+    footer = _committed(chain, task)
+    return None if footer is None else _receipt(chain, task, footer)
+
+
+def _committed(chain: Chain, task: Task) -> manifest.Footer | None:
+    if task.replace:
+        return None
+    try:
+        return manifest.read_footer(chain[task.level].artifact.manifest(task.shard))
+    except FileNotFoundError:
+        return None
+
+
+def _receipt(
+    chain: Chain, task: Task, footer: manifest.Footer, spent: tuple[float, float] = (0.0, 0.0)
+) -> Receipt:
     """``spent``: wall-clock and CPU seconds."""
+    follow = tasks_below(chain, task.level, task.shard) if task.follow else []
     status = [o["status"] for o in footer.outcomes]
     made = spent[0] > 0
     rejected = [o for o in footer.outcomes if o["status"] == "rejected"] if made else []
@@ -180,7 +189,7 @@ def _receipt(task: Task, footer: manifest.Footer, spent: tuple[float, float], fo
         rejects=[[o["video"], o["error_class"], o["message"]] for o in rejected[:TOLD_REJECTS]],
         host=socket.gethostname() if made else "",
         pid=os.getpid() if made else 0,
-        next=follow,
+        next=[*follow, *task.then],
     )
 
 

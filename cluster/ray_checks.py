@@ -51,7 +51,13 @@ def check_nodes(chain: Chain) -> None:
         ).remote(paths)
         for node in alive
     ]
-    for node, missing in zip(alive, ray.get(answers), strict=True):
+    for node, answer in zip(alive, answers, strict=True):
+        try:
+            missing = ray.get(answer)
+        except ray.exceptions.RayError:
+            if node["NodeID"] in {other["NodeID"] for other in ray.nodes() if other["Alive"]}:
+                raise
+            continue  # it is lost meanwhile: nothing will be made there
         if missing:
             raise ResourcesError(
                 f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) doesn't see "

@@ -225,6 +225,11 @@ class TrainingWatch:
             following.logged = time.monotonic()
             _log.info("training %s is at step %g", self.stage, told.get("step", 0), extra=told)
 
+    def close(self) -> None:
+        """The training is over, so far as this process has taken part in it."""
+        if (following := _followed.pop(self, None)) is not None:
+            following.file.close()
+
 
 class _Following:
     """What the process of a training keeps between two calls of its `TrainingWatch`."""

@@ -257,6 +257,8 @@ def _take_away(leftover: Leftover, store: Place) -> str:
             elif isinstance(leftover.path, Path) and leftover.path.is_dir():
                 shutil.rmtree(leftover.path)
             elif leftover.what == "unnamed":
+                if (now := whole.current(leftover.path.parent)) is not None and now[0] == leftover.path:
+                    return "a run has finished it meanwhile"
                 remove_tree(leftover.path)
             else:
                 leftover.path.unlink()

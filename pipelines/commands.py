@@ -26,6 +26,7 @@ from pipelines.sharing import works_on
 from pipelines.sites import site_of
 from pipelines.working import Work
 from stages.artifacts import whole
+from stages.artifacts.leases import Holder
 from stages.artifacts.ledger import Totals
 from stages.artifacts.place import Place
 from stages.errors import SettingsError
@@ -85,7 +86,11 @@ def run_command(config: Config, args: argparse.Namespace, output: Output) -> int
         _prepare(plan, output)
         Work(graph, options, runner, output, record).do(plan)
         facts: dict[str, Any] = {"run": record.id, "settings": to_dict(config), "stages": dict(record.stages)}
-        totals = finish(graph, runner, complete=args.limit is None, facts=facts)
+
+        def tell(holder: Holder) -> None:
+            output.error(f"waiting for {holder}, which makes the same tables")
+
+        totals = finish(graph, runner, complete=args.limit is None, facts=facts, tell=tell)
         record.note(wholes=_spent_on_wholes(graph, facts["stages"], totals))
         code = _verdict(totals, args, output)
         state = "finished"

@@ -80,7 +80,13 @@ def store_folder(config: Config) -> Place:
 
 
 def _url(store: str) -> Place:
-    protocol = store.partition("://")[0]
+    protocol, _, rest = store.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at and ":" in user:  # addresses are printed and recorded
+        raise SettingsError(
+            f"store={protocol}://...: the address holds a password; leave it out and put credentials where "
+            "docs/object_stores.md names the usual places"
+        )
     try:
         return place(store)
     except (ImportError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -126,7 +126,7 @@ class Reporter:
         measure(stage.measured, receipt)
         if not receipt.again and receipt.level + 1 < len(self._stages):
             self._announce(self._stages[receipt.level + 1], receipt)
-        self._on_change({s.kind: vars(s) for s in self._stages})
+        self._on_change({s.kind: asdict(s) for s in self._stages})
         if self._on_receipt is not None:
             self._on_receipt(stage.kind, receipt)
         self._show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ def run_plan(
     run_id: str,
     part: Part | None = None,
     dropper: Dropper | None = None,
+    found: Sequence[Receipt] = (),
 ) -> list[Held]:
     """Run what the plan holds, but for what other runs are making, which is returned.
 
@@ -81,6 +83,7 @@ def run_plan(
     Args:
         part: only this part of it; default: all.
         dropper: removes what nothing will read again.
+        found: receipts of what other runs have made of it.
 
     Raises:
         StoreError, SettingsError, DamagedError, RepairRefusedError: as reported by a worker.
@@ -89,16 +92,16 @@ def run_plan(
     part = part or Part()
     chain = plan.graph.chain[: part.levels]
     tasks = part.of(plan.tasks, len(chain))
-    if not tasks:
+    if not tasks and not found:
         return []
     held: list[Held] = []
     for bound in plan.graph.chain:
         bound.artifact.success_json.unlink(missing_ok=True)
     for level in {task.level for task in tasks if task.replace}:
         chain[level].artifact.index_path.unlink(missing_ok=True)  # a cache of manifests that will be others
-    receipts = runner.run(chain, tasks, run_id)
+    receipts = runner.run(chain, tasks, run_id) if tasks else iter(())
     try:
-        for receipt in receipts:
+        for receipt in itertools.chain(found, receipts):
             raise_error(receipt)
             if receipt.held:
                 held.append(Held.of(receipt))
@@ -137,19 +140,24 @@ def raise_error(receipt: Receipt) -> None:
 
 
 def finish(
-    graph: Graph, runner: Runner, complete: bool, facts: Mapping[str, Any] | None = None
+    graph: Graph,
+    runner: Runner,
+    complete: bool,
+    facts: Mapping[str, Any] | None = None,
+    tell: Callable[[Holder], None] | None = None,
 ) -> dict[str, Totals]:
     """Consolidate the ledgers, make the whole stages, and say what is complete.
 
     Args:
         complete: nothing is pending, so that ``_SUCCESS.json`` may be written.
         facts: what the report tells about this run.
+        tell: called with who else makes a whole stage, now and then while that is waited for.
     """
     totals = consolidate(graph, len(graph.chain), complete)
     facts = facts or {}
     for item in graph.whole:
         began = time.monotonic()
-        if make_whole(item, graph, runner, facts):
+        if make_whole(item, graph, runner, facts, tell=tell):
             facts.get("stages", {}).setdefault(item.stage.kind, {"seconds": time.monotonic() - began})
     return totals
 
@@ -184,15 +192,23 @@ def make_whole(
     Args:
         facts: what the report tells about this run.
         watch: follows the training of a fit stage.
-        tell: called with who else trains the model, now and then while that is waited for.
+        tell: called with who else makes them, now and then while that is waited for.
     """
-    if not item.fit:
-        return _make(item, graph, runner, facts)
-    if whole.current(item.folder) is None:
+    if _state_due(item):
         with whole.exclusively(item.folder, tell):
-            if whole.current(item.folder) is None:
-                return _make(item, graph, runner, facts, watch)
+            if state := _state_due(item):
+                _make(item, graph, runner, facts, watch, state)
+                return True
     return False
+
+
+def _state_due(item: BoundWhole) -> str:
+    """The state of the inputs from which the files are to be made; "" where those that are there will do."""
+    found = whole.current(item.folder)
+    if item.fit and found is not None:
+        return ""
+    state = whole.input_state(item.inputs, item.wholes)
+    return "" if found is not None and found[1] == state else state
 
 
 def _make(
@@ -200,12 +216,9 @@ def _make(
     graph: Graph,
     runner: Runner,
     facts: Mapping[str, Any],
-    watch: TrainingWatch | None = None,
-) -> bool:
-    state = whole.input_state(item.inputs, item.wholes)
-    found = whole.current(item.folder)
-    if found is not None and found[1] == state:
-        return False
+    watch: TrainingWatch | None,
+    state: str,
+) -> None:
     description = {
         "kind": item.stage.kind,
         "name": item.stage.name,
@@ -226,7 +239,6 @@ def _make(
                 stage.make(roots, files, context)
 
     whole.produce(item.folder, description, state, make)
-    return True
 
 
 def _described(graph: Graph, item: BoundWhole) -> dict[str, Any]:

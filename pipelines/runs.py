@@ -38,6 +38,8 @@ BEAT_S = 10.0
 """Seconds between two heartbeats."""
 STALE_S = 600.0
 """Age in seconds at which a heartbeat no longer proves a living run."""
+BORN_S = 1.0
+"""Within which two looks at when a process began agree."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class RunRecord:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "machine": _machine(),
+            "born": psutil.Process().create_time(),
             "started": _seconds_now(),
             "state": "running",
             "works_on": list(works_on),
@@ -181,7 +184,7 @@ class RunRecord:
         self.events.add(state, exit_code=exit_code, **more)
         with self._lock:
             self._status |= {"state": state, "exit_code": exit_code, "ended": _seconds_now(), **more}
-        self._beat()
+        self._try_to_beat()  # what ended the run must not be hidden by this
         self._clear_workers()
         logs.about(run=None)
 
@@ -190,9 +193,15 @@ class RunRecord:
             try:
                 for look in list(self._looks):
                     look()
-                self._beat()
-            except OSError as error:  # a full disk, a store out of reach: it may be back at the next beat
-                _log.warning("the run's heartbeat can't be written: %s", error)
+            except Exception as error:  # noqa: BLE001 - who doesn't beat is taken for dead, and --gc for its files
+                _log.warning("nodes or checkpoints can't be looked at: %s", error)
+            self._try_to_beat()
+
+    def _try_to_beat(self) -> None:
+        try:
+            self._beat()
+        except OSError as error:  # a full disk, a store out of reach: it may be back at the next beat
+            _log.warning("the run's heartbeat can't be written: %s", error)
 
     def _beat(self) -> None:
         self.events.flush()
@@ -264,24 +273,30 @@ class RunStatus:
     def state(self) -> str:
         """``running``, ``finished``, ``failed``, ``interrupted``, or ``killed`` (ended without a word)."""
         state = str(self.status["state"])
-        return "killed" if state == "running" and (self.age_s >= STALE_S or self.gone) else state
+        return "killed" if state == "running" and not self.alive else state
 
     @property
     def alive(self) -> bool:
-        """Whether the run may still be working: workers outlive a killed driver a little."""
-        return self.status["state"] == "running" and self.age_s < STALE_S
+        """Whether the run may still be working. On this machine its process tells, however long it has stood
+        still; elsewhere its last heartbeat."""
+        there = self._there
+        return self.status["state"] == "running" and (self.age_s < STALE_S if there is None else there)
 
     @property
-    def gone(self) -> bool:
-        """Whether the run's process was on this machine and is there no more."""
+    def _there(self) -> bool | None:
+        """Whether the run's process is on this machine; None where that can't be said from here."""
         if not _machine() or self.status.get("machine") != _machine():
-            return False
+            return None
         try:
-            return psutil.Process(int(self.status["pid"])).status() == psutil.STATUS_ZOMBIE
+            process = psutil.Process(int(self.status["pid"]))
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            # ids are used again, and where a clock was set, times of birth differ: then the heartbeat tells
+            return True if abs(process.create_time() - self.status.get("born", 0.0)) <= BORN_S else None
         except psutil.NoSuchProcess:
-            return True
-        except psutil.Error:
             return False
+        except psutil.Error:
+            return None
 
 
 def status_of(path: Place) -> RunStatus | None:
@@ -290,6 +305,27 @@ def status_of(path: Place) -> RunStatus | None:
         return RunStatus(path.parent, json.loads(path.read_text()))
     except (OSError, ValueError):
         return None
+
+
+def status_or_age(path: Place) -> RunStatus | None:
+    """As `status_of`; but of a record that is there and can't be read, a run that may work on anything and
+    whose last heartbeat is the file's age. On network file systems that is met while a record is replaced.
+
+    Raises:
+        OSError: the store can't be reached.
+    """
+    try:
+        if (found := status_of(path)) is not None:
+            return found
+        try:
+            written = path.stat().st_mtime
+        except PermissionError:
+            written = path.parent.stat().st_mtime  # which every heartbeat changes
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # it has not begun
+    began = datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat()
+    unknown = {"run": path.parent.name, "state": "running", "heartbeat": written, "started": began}
+    return RunStatus(path.parent, unknown)
 
 
 def latest_runs(store: Place, count: int) -> list[RunStatus]:

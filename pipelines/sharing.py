@@ -7,12 +7,14 @@ and the rest is done; then a run waits until what it has left is committed, or n
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.chain import Chain, Receipt, Task
+from cluster.execute import found_receipt
 from pipelines.graph import Graph
-from pipelines.runs import RunStatus, runs_folder, status_of
+from pipelines.runs import RunStatus, runs_folder, status_of, status_or_age
 from stages.artifacts import leases
 from stages.artifacts.place import Place
 
@@ -30,19 +32,17 @@ class Held:
     """A shard that another run was making when this one came to it.
 
     Attributes:
-        replace: it is committed, and being made again (a repair, or features that were dropped).
+        task: what there is to do; with ``replace`` the shard is committed, and is being made again.
         holder: who makes it, in words.
     """
 
-    level: int
-    shard: str
-    replace: bool
+    task: Task
     holder: str
 
     @classmethod
     def of(cls, receipt: Receipt) -> Held:
         """What ``receipt`` was held for."""
-        return cls(receipt.level, receipt.shard, receipt.again, receipt.held)
+        return cls(Task.load(receipt.task), receipt.held)
 
 
 def works_on(graph: Graph) -> list[str]:
@@ -60,12 +60,12 @@ def living_runs(store: Place, besides: str = "") -> list[RunStatus]:
     for path in (folder / "status.json" for folder in sorted(folders, key=str)):
         if path.parent.name == besides or str(path) in _over:
             continue
-        run = status_of(path)
+        run = status_or_age(path)
         if run is None:
             continue
         if run.status["state"] != "running":
             _over.add(str(path))
-        elif run.alive and not run.gone:
+        elif run.alive:
             found.append(run)
     return found
 
@@ -77,8 +77,42 @@ def all_held(chain: Chain, tasks: Sequence[Task], run_id: str) -> list[Held]:
         holder = leases.holder(chain[task.level].artifact.lease(task.shard), run_id)
         if holder is None:
             return []
-        found.append(Held(task.level, task.shard, task.replace, str(holder)))
+        found.append(Held(task, str(holder)))
     return found
+
+
+@dataclass
+class Sorted:
+    """What has become of tasks that others had, and of what follows from them.
+
+    Attributes:
+        found: receipts of those that are committed.
+        held: those that others are making.
+        free: the rest, which nobody makes.
+    """
+
+    found: list[Receipt] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    free: list[Task] = field(default_factory=list)
+
+
+def sort_out(chain: Chain, held: Sequence[Held], run_id: str) -> Sorted:
+    """Look at what was ``held`` and at nothing else: a plan would look at the whole store.
+
+    Raises:
+        StoreError, DamagedError: what is committed can't be read.
+    """
+    now, todo = Sorted(), deque(item.task for item in held)
+    while todo:
+        task = todo.popleft()
+        if (receipt := found_receipt(chain, task)) is not None:
+            now.found.append(receipt)
+            todo.extendleft(reversed(receipt.next))
+        elif (holder := leases.holder(chain[task.level].artifact.lease(task.shard), run_id)) is not None:
+            now.held.append(Held(task, str(holder)))
+        else:
+            now.free.append(task)
+    return now
 
 
 def wait_for_any(chain: Chain, held: Sequence[Held], run_id: str, say: Callable[[str], None]) -> None:
@@ -98,10 +132,10 @@ def wait_for_any(chain: Chain, held: Sequence[Held], run_id: str, say: Callable[
 
 
 def _is_free(chain: Chain, held: Held, run_id: str) -> bool:
-    artifact = chain[held.level].artifact
-    if not held.replace and artifact.manifest(held.shard).exists():
+    artifact, task = chain[held.task.level].artifact, held.task
+    if not task.replace and artifact.manifest(task.shard).exists():
         return True
-    return leases.holder(artifact.lease(held.shard), run_id) is None
+    return leases.holder(artifact.lease(task.shard), run_id) is None
 
 
 def _told(held: Sequence[Held], seconds: float) -> str:

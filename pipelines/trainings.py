@@ -118,6 +118,6 @@ def _taken(folder: Place) -> int:
     """Steps of the latest checkpoint in ``folder``."""
     try:
         found = [_CHECKPOINT.match(path.name) for path in folder.iterdir()]
-    except FileNotFoundError:
+    except FileNotFoundError:  # none yet, or the training has just ended
         return 0
     return max((int(match[1]) for match in found if match), default=0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 
+from cluster.chain import Receipt
 from cluster.watching import TrainingWatch
 from pipelines.dropping import Dropper
 from pipelines.graph import BoundWhole, Graph
@@ -12,7 +15,7 @@ from pipelines.planning import Options, Plan, StagePlan, make_plan
 from pipelines.progress import Reporter, StageProgress
 from pipelines.running import Part, Runner, consolidate, make_whole, next_fit, run_plan
 from pipelines.runs import RunRecord
-from pipelines.sharing import Held, all_held, release_ended, wait_for_any
+from pipelines.sharing import Held, all_held, release_ended, sort_out, wait_for_any
 from stages.artifacts import whole
 from stages.artifacts.leases import Holder
 from stages.artifacts.ledger import Ledger
@@ -47,8 +50,10 @@ class Work:
                 self._feed(plan, fit)
             self._output.say(f"training {fit.stage.name} in {fit.folder}")
             stage = fit.stage
-            with self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS):
-                watch = TrainingWatch(self._record.folder, stage.kind)
+            with (
+                self._record.training(stage.kind, stage.name, fit.folder / whole.CHECKPOINTS),
+                contextlib.closing(TrainingWatch(self._record.folder, stage.kind)) as watch,
+            ):
                 make_whole(fit, self._graph, self._runner, {}, watch, self._tell_trains)
             plan = self._planned()
         self._stream(plan, Part())
@@ -82,10 +87,15 @@ class Work:
                 wait_for_any(self._graph.chain, held, self._record.id, self._tell)
             finally:
                 self._record.waits("")
-            plan = self._planned()
             chain = plan.graph.chain[: part.levels]
-            tasks = part.of(plan.tasks, len(chain))
-            held = all_held(chain, tasks, self._record.id) or self._run(plan, part)
+            if any(item.task.replace for item in held):  # whether it is still needed only a plan can say
+                plan = self._planned()
+                tasks = part.of(plan.tasks, len(chain))
+                held = all_held(chain, tasks, self._record.id) or self._run(plan, part)
+            else:
+                now = sort_out(chain, held, self._record.id)
+                rest = dataclasses.replace(plan, tasks=now.free)
+                held = now.held + self._make(rest, part, now.found)
 
     def _run(self, plan: Plan, part: Part) -> list[Held]:
         """Run ``part`` of the plan, and count what it does; what other runs are making is returned."""
@@ -93,11 +103,16 @@ class Work:
             progress = self._done.setdefault(stage.kind, StageProgress(stage.kind, 0))
             progress.total = None if stage.todo is None else progress.finished + stage.todo
         self._record.events.add("planned", stages={s.kind: _planned(s) for s in plan.chain})
+        return self._make(plan, part)
+
+    def _make(self, plan: Plan, part: Part, found: Sequence[Receipt] = ()) -> list[Held]:
+        """Make ``part`` of the plan's tasks, and count what others have made, which was ``found``."""
         stages, record, output = list(self._done.values()), self._record, self._output
         line = output.progress if output.log else None
-        reporter = Reporter(output.errors, stages, record.update, output.as_json, record.receipt, line)
+        quiet = output.as_json or not plan.tasks
+        reporter = Reporter(output.errors, stages, record.update, quiet, record.receipt, line)
         with record.streaming(), reporter:
-            return run_plan(plan, self._runner, reporter, record.id, part, self._dropper)
+            return run_plan(plan, self._runner, reporter, record.id, part, self._dropper, found)
 
     def _tell(self, text: str) -> None:
         """A line on what is waited for."""

@@ -17,8 +17,8 @@ from stages.artifacts import scratch
 from stages.artifacts.place import Place, StoreError, Url
 
 __all__ = [
-    "TEMP_SUFFIX", "StoreError", "create", "is_temp", "publish", "store_errors", "sync_folder", "temp_path",
-    "write_bytes",
+    "TEMP_SUFFIX", "StoreError", "create", "is_temp", "publish", "removed", "store_errors", "sync_folder",
+    "temp_path", "write_bytes",
 ]  # fmt: skip
 
 TEMP_SUFFIX = ".tmp"
@@ -96,8 +96,18 @@ def publish(temp: Path, path: Place) -> None:
             temp.unlink(missing_ok=True)
         return
     with store_errors(path):
-        temp.replace(path)
+        try:
+            temp.replace(path)
+        except FileNotFoundError as error:
+            raise removed(path) from error
     sync_folder(path.parent)
+
+
+def removed(path: Place) -> StoreError:
+    """What to raise where a file went while it was made: a process that gave no sign of life for long."""
+    return StoreError(
+        f"can't write {path}: what was written so far was removed meanwhile; run the same command again"
+    )
 
 
 def write_bytes(path: Place, data: bytes) -> None:

@@ -50,6 +50,9 @@ def commit(
     elif replace:
         artifact.rejects(shard).unlink(missing_ok=True)
     atomic.write_bytes(target, manifest.encode(written.rows, footer))
+    if not artifact.shard(shard).exists() and not artifact.dropped_mark(shard).exists():
+        target.unlink(missing_ok=True)  # after a pause as long as death ``--gc`` took the shard in between
+        raise atomic.removed(artifact.shard(shard))
     if replace:
         dropping.keep(artifact, shard)
     return footer

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ _FINAL = {
     "NoRegionError", "InvalidEndpointURLError", "NotImplementedError",
 }  # fmt: skip
 """Errors of the libraries below that no patience helps against, by name: not all of them are installed."""
+_SECRETS = re.compile(r"(\w://)(?:[^\s/@]*@)?([^\s?]*)(?:\?[^\s,;'\"]*)?")
+"""The parts of an address: its start, user and password, host and path, and a query."""
 _PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 _NOT_IMPLEMENTED = {"NotImplemented", "501", "InvalidArgument", "InvalidRequest", "400"}
 """What stores answer to a conditional PUT that they do not know."""
@@ -336,4 +339,6 @@ def _code(error: OSError) -> str:
 
 
 def _told(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What ``error`` says, without what addresses may carry of passwords and signatures."""
+    text = _SECRETS.sub(r"\1\2", " ".join(str(error).split()))
+    return text[:300] or type(error).__name__

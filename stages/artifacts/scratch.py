@@ -1,14 +1,19 @@
 """This machine's own disk beside a store that is behind a URL: files in the making, copies of models.
 
 The folder is ``$TUBEFLOW_SCRATCH``, else ``tubeflow-<user>`` where the system keeps temporary files. Nothing
-in it is needed by another process, and what killed ones have left there is removed by the next.
+in it is needed by another process, and what killed ones have left there is removed by the next. A process
+shows that it lives by the lock on a file, which the system gives back with its end: containers that share the
+folder don't see each other's ids.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,29 +22,57 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from stages.artifacts.place import Place, Url
+from stages.errors import SettingsError
 
 _UNUSED_DAYS = 7
+_LOCK = ".lock"
+_OURS = re.compile(r"(copy|beside)-[0-9a-f]{24}$|\.[0-9a-f]{32}(\.lock$|-)|\.\d+-[0-9a-f]{32}-")
 
 
 def folder() -> Path:
-    """The folder, made and tidied at the first call of a process."""
-    return _folder(os.environ.get("TUBEFLOW_SCRATCH", ""), os.getpid())
+    """The folder, made and tidied at the first call of a process.
+
+    Raises:
+        SettingsError: it is another user's, or can't be made.
+    """
+    return _own(os.environ.get("TUBEFLOW_SCRATCH", ""), os.getpid())[0]
 
 
 @cache
-def _folder(named: str, pid: int) -> Path:
+def _own(named: str, pid: int) -> tuple[Path, str]:
+    """The folder, and how the names of this process's files begin."""
     path = Path(named or Path(tempfile.gettempdir()) / f"tubeflow-{os.getuid()}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _tidy(path)
-    return path
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not named and path.stat().st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "it is another user's")
+        _tidy(path)
+        start = f".{uuid.uuid4().hex}"
+        _lock(path / (start + _LOCK))
+    except OSError as error:
+        raise SettingsError(
+            f"{path} can't be used for files in the making ({error.strerror}): set $TUBEFLOW_SCRATCH to a "
+            "folder of your own on a local disk"
+        ) from error
+    return path, start
+
+
+def _lock(path: Path) -> None:
+    """Hold the file at ``path`` until this process ends, however it ends. Where there are no locks, or
+    another process has just tidied it away, only the age of what this one leaves tells that it is left over.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)  # never closed
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        path.unlink(missing_ok=True)
 
 
 def temp_path(name: str) -> Path:
     """A path that no other process uses; what is there goes with the process."""
-    return folder() / f".{os.getpid()}-{uuid.uuid4().hex}-{name}"
+    path, start = _own(os.environ.get("TUBEFLOW_SCRATCH", ""), os.getpid())
+    return path / f"{start}-{uuid.uuid4().hex}-{name}"
 
 
 @contextlib.contextmanager
@@ -65,7 +98,11 @@ def copied(where: Place) -> Iterator[Path]:
         yield where
         return
     with temp_folder() as private:
-        for name in where.files():
+        if not (names := where.files()):
+            raise FileNotFoundError(
+                f"{where} is empty, or was replaced meanwhile: run the same command again"
+            )
+        for name in names:
             (private / name).parent.mkdir(parents=True, exist_ok=True)
             where.joinpath(*name.split("/")).fetch(private / name)
         yield private
@@ -114,12 +151,25 @@ def _key(where: Url) -> str:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what dead processes have left, and copies that nobody has used for a week."""
-    for left in path.iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if left.name.startswith("."):
-                unused = not psutil.pid_exists(int(left.name[1:].partition("-")[0]))
-            else:
-                unused = time.time() - left.stat().st_mtime > _UNUSED_DAYS * 86400
-            if unused:
+    """Remove what dead processes have left, and copies that nobody has used for a week. Other files, of a
+    user who has named a folder with more in it, are none of ours.
+    """
+    listed = [left for left in path.iterdir() if _OURS.match(left.name)]
+    locks = {left.name.removesuffix(_LOCK) for left in listed if left.name.endswith(_LOCK)}
+    dead = {start for start in locks if not _is_held(path / (start + _LOCK))}
+    for left in listed:
+        start = left.name.partition("-")[0].removesuffix(_LOCK)
+        with contextlib.suppress(OSError):
+            old = time.time() - left.stat().st_mtime > _UNUSED_DAYS * 86400
+            if start in dead or (old and start not in locks):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _is_held(path: Path) -> bool:
+    """Whether the process that made the lock at ``path`` lives, as far as can be said."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

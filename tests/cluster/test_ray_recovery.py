@@ -12,6 +12,7 @@ import pytest
 from cluster import ray_recovery, ray_setup
 from cluster.chain import Receipt, Task
 from cluster.local import LocalRunner
+from cluster.ray_checks import check_nodes
 from cluster.resources import ResourcesError
 from tests.cluster.nodes import Nodes, started_nodes
 from tests.cluster.test_local import content, tasks
@@ -83,6 +84,20 @@ def local_ray() -> Iterator[None]:
     ray_setup.connect(None, 2)
     yield
     ray_setup.ray.shutdown()
+
+
+def test_a_node_that_is_lost_while_it_is_asked_is_left_out(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when the nodes were listed; any other one has to answer."""
+    chain, nodes = make_chain(tmp_path), ray_setup.ray.nodes
+    lost = {**nodes()[0], "NodeID": "0" * 56}
+    listings = iter([[*nodes(), lost]])
+    monkeypatch.setattr(ray_setup.ray, "nodes", lambda: next(listings, None) or nodes())
+    check_nodes(chain)
+    chain[0].artifact.stage_json.unlink()
+    with pytest.raises(ResourcesError, match=r"stage\.json"):
+        check_nodes(chain)
 
 
 def task(shard: str, level: int = 0) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 
 from configs.compose import compose
 from configs.schema import Config
+from pipelines import collecting
 from pipelines.collecting import collect, disk_use
 from pipelines.output import Output
 from pipelines.runs import RunRecord
 from stages.artifacts import leases
 from stages.artifacts.layout import Artifact, ShardLayout, start
+from stages.artifacts.place import place
 
 HOUR = 3600.0
 
@@ -142,3 +145,25 @@ def test_disk_use_counts_the_features_of_vocabularies(
     disk_use(tmp_path, Output(as_json=True))
     found = {entry["artifact"]: entry["bytes"] for entry in json.loads(capsys.readouterr().out)["artifacts"]}
     assert set(found) == {"toy/toy-0123abcd", "text"} and found["text"] == 1
+
+
+def test_files_that_get_their_name_while_everything_is_listed_stay(
+    config: Config, gc: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a URL a model is named last; listing a large store takes minutes, and its run may end meanwhile."""
+    monkeypatch.setattr(collecting, "YOUNG_S", 0.0)
+    store = place(f"memory://{uuid.uuid4().hex}/store")
+    root = store / "model" / "model-01234567"
+    (root / "stage.json").put(b"{}")
+    model, other = (root / name / "m.txt" for name in ("01234567-01234567", "01234567-89abcdef"))
+    model.put(b"x"), other.put(b"x")
+    living = collecting.living_runs
+
+    def end(*args: Any) -> Any:
+        (root / "_SUCCESS.json").put(b'{"files": "01234567-01234567", "inputs": ""}')
+        return living(*args)
+
+    monkeypatch.setattr(collecting, "living_runs", end)
+    collect(store, True, Output(as_json=True))
+    assert model.exists() and not other.exists()
+    assert json.loads(capsys.readouterr().out)["left"][0]["path"] == str(model.parent)

@@ -148,3 +148,11 @@ def test_relative_paths_are_refused_inside_a_ray_job(
     with pytest.raises(SettingsError, match=f"{change} is relative, and inside a Ray job"):
         made(tmp_path, change)
     assert made(tmp_path)
+
+
+def test_a_store_with_credentials_is_refused_without_repeating_them() -> None:
+    """Addresses are printed, logged and written into every run's record."""
+    for store in ("s3://KEY:S3CRET@bucket/x", "ftp://me:S3CRET@host/x"):
+        with pytest.raises(SettingsError, match="usual place") as refused:
+            store_folder(compose("features", assignments=[f"store={store}"]))
+        assert "S3CRET" not in str(refused.value)

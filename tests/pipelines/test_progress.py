@@ -53,3 +53,12 @@ def test_quiet_means_silent(monkeypatch):
         receipts(reporter)
         time.sleep(0.15)
     assert out.getvalue() == ""
+
+
+def test_what_is_told_does_not_change_afterwards():
+    """A thread of its own writes it down."""
+    told = []
+    reporter = Reporter(Console(file=io.StringIO()), stages(), told.append, quiet=True)
+    for hardware in ("a", "b"):
+        reporter.take(Receipt(0, "000000", done=3, seconds=1.0, hardware=hardware))
+    assert [list(counts["catalog"]["measured"]) for counts in told] == [["a"], ["a", "b"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,7 @@ from stages.artifacts.commit import RepairRefusedError
 from stages.artifacts.layout import read_stage_json
 from stages.artifacts.manifest import DamagedError
 from stages.errors import SettingsError
+from stages.report.summary import SummaryStage
 from tests.measured import Measured
 from tests.media import make_corpus
 
@@ -213,3 +215,29 @@ def test_a_gpu_that_is_not_here_is_refused_here_alone(
     refuse_unschedulable(plan, here=False)
     monkeypatch.setattr(running, "has_gpu", lambda: True)
     refuse_unschedulable(plan, here=True)
+
+
+def test_of_two_runs_that_summarise_at_once_the_one_that_saw_more_counts(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(graph)
+    (summary,) = graph.whole
+    began, go_on, make = threading.Event(), threading.Event(), SummaryStage.make
+
+    def slow(*args: Any) -> None:
+        began.set(), go_on.wait(20)
+        make(*args)
+
+    monkeypatch.setattr(SummaryStage, "make", slow)
+    first = threading.Thread(target=running.make_whole, args=(summary, graph, LocalRunner(), {}))
+    first.start()
+    began.wait(5)
+    monkeypatch.setattr(SummaryStage, "make", make)
+    make_corpus(tmp_path / "videos", 5, frames=3)
+    run(graph)
+    running.make_whole(summary, graph, LocalRunner(), {}, tell=lambda _: go_on.set())  # it waits
+    go_on.set()
+    first.join()
+    found = whole.current(summary.folder)
+    assert found is not None and found[1] == whole.input_state(summary.inputs)
+    assert json.loads((found[0] / "summary.json").read_text())["features"]["done"] == 5

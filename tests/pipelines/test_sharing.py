@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from configs.compose import compose
 from pipelines import sharing
 from pipelines.graph import Graph
 from pipelines.runs import RunRecord
-from pipelines.sharing import Held, all_held, living_runs, release_ended, wait_for_any
+from pipelines.sharing import Held, all_held, living_runs, of_artifact, release_ended, wait_for_any
 from stages.artifacts import leases
 from tests.cluster.toy import make_chain
 from tests.faults.processes import PATIENCE_S, wait_until
@@ -26,7 +28,8 @@ def chain(tmp_path: Path) -> Chain:
 
 
 def held(shard: str, replace: bool = False) -> Held:
-    return Held.of(Receipt(0, shard, again=replace, held="run other on host"))
+    task = Task(0, shard, replace=replace)
+    return Held.of(Receipt(0, shard, again=replace, held="run other on host", task=task.dump()))
 
 
 def wait(chain: Chain, *shards: Held) -> tuple[threading.Thread, list[str]]:
@@ -60,7 +63,7 @@ def test_a_runner_is_not_started_for_what_others_make(chain: Chain) -> None:
     leases.take(chain[0].artifact.lease("000000"), "other")
     leases.take(chain[0].artifact.lease("000001"), "me")
     (found,) = all_held(chain, [Task(0, "000000")], "me")
-    assert found.shard == "000000" and "run other" in found.holder
+    assert found.task.shard == "000000" and "run other" in found.holder
     assert all_held(chain, [Task(0, "000000"), Task(0, "000001")], "me") == []
     assert all_held(chain, [], "me") == []
 
@@ -91,3 +94,14 @@ def test_a_run_whose_process_is_gone_from_this_machine_is_dead(tmp_path: Path) -
     path.write_text(json.dumps(status | {"pid": 2**22 + 1, "machine": "another"}))
     assert len(living_runs(tmp_path)) == 1
     assert living_runs(tmp_path, besides=record.id) == []
+
+
+def test_a_record_that_can_not_be_read_is_of_a_run_that_may_live(tmp_path: Path) -> None:
+    """A file that is replaced on a network file system, one of another user, a store that answers badly."""
+    path = tmp_path / "runs" / "other" / "status.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    (found,) = living_runs(tmp_path)
+    assert found.status["run"] == "other" and of_artifact([found], "any") == [found]
+    os.utime(path, (time.time() - 601,) * 2)
+    assert living_runs(tmp_path) == []

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from stages.artifacts import atomic
+from stages.artifacts.place import StoreError
 
 
 def test_write_replaces_and_leaves_no_temp(tmp_path):
@@ -58,3 +59,9 @@ def test_temp_names_are_hidden_and_unique(tmp_path):
     assert len(names) == 100
     assert all(atomic.is_temp(name) and name.parent == tmp_path for name in names)
     assert not atomic.is_temp(path)
+
+
+def test_a_temporary_file_that_is_gone_is_a_sentence(tmp_path):
+    """``--gc`` takes it where a run gave no sign of life for long."""
+    with pytest.raises(StoreError, match=r"a\.tar: .* was removed meanwhile; run the same command again"):
+        atomic.publish(atomic.temp_path(tmp_path / "a.tar"), tmp_path / "a.tar")
