@@ -110,7 +110,7 @@ def loaded_by(*args: object, cwd: Path) -> set[str]:
     """Top-level packages that ``pipelines/run.py`` with ``args`` loads, as the interpreter itself reports."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(PROJECT / "pipelines" / "run.py"), *map(str, args)],
-        capture_output=True, text=True, cwd=cwd, env=command_line.environment(), timeout=120, check=False,
+        capture_output=True, text=True, cwd=cwd, env=command_line.environment(), timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     names = re.findall(r"^import time: .*\|\s*(\S+)$", done.stderr, re.MULTILINE)

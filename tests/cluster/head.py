@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -15,11 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 from tests.cli import environment
-from tests.faults.processes import session_members
+from tests.faults.processes import PATIENCE_S, session_members
 
 BIN = Path(sys.executable).parent
 _PORTS = (
@@ -27,6 +30,10 @@ _PORTS = (
     "runtime-env-agent-port", "metrics-export-port", "node-manager-port", "object-manager-port",
     "ray-client-server-port",
 )  # fmt: skip
+
+
+ANY_WORKER_PORT = ("--min-worker-port=0", "--max-worker-port=0")
+"""The system gives workers their ports: by default nodes on one machine would choose from the same ones."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Head:
             cwd=self.env["HOME"],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
         )
 
 
@@ -76,7 +83,7 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
         options = [f"--{name}={port}" for name, port in ports.items()]
         process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", f"--temp-dir={home}/r", f"--num-cpus={cpus}",
-             "--object-store-memory=100000000", *options],
+             "--object-store-memory=100000000", *ANY_WORKER_PORT, *options],
             env=env, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
@@ -91,24 +98,41 @@ def started_head(cpus: int = 2) -> Iterator[Head]:
             _end(process)
 
 
+_PORTS_FROM, _PORTS_TO = 20000, 32000
+"""Below those that systems give away by themselves, above those that Ray gives its workers."""
+_kept: list[IO[bytes]] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody listens on, and that no other test process is given as long as this one lives."""
+    folder = Path(tempfile.gettempdir(), f"tubeflow-test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(_PORTS_FROM, _PORTS_TO), k=_PORTS_TO - _PORTS_FROM):
+        if len(found) == count:
+            return found
+        lock = (folder / str(port)).open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("", port))
+        except OSError:  # somebody has it
+            lock.close()
+        else:
+            _kept.append(lock)
+            found.append(port)
+    raise RuntimeError(f"of the ports {_PORTS_FROM} to {_PORTS_TO}, {count} are not free")
 
 
 def _await(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
     """Wait for the job server, whichever way it answers: without a token it refuses."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     while True:
         assert process.poll() is None and time.monotonic() < end, (
             f"the cluster doesn't start\n{log.read_text()}"
         )
         try:
-            urllib.request.urlopen(f"{dashboard}/api/version", timeout=5)
+            urllib.request.urlopen(f"{dashboard}/api/version", timeout=30)
             return
         except urllib.error.HTTPError:
             return

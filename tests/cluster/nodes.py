@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from tests.cli import environment
-from tests.cluster.head import BIN, free_ports
-from tests.faults.processes import session_members, wait_until
+from tests.cluster.head import ANY_WORKER_PORT, BIN, free_ports
+from tests.faults.processes import PATIENCE_S, session_members, wait_until
 
 _PORTS = (
     "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
@@ -66,7 +66,7 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL for everything on it at once, as when a machine is lost. What it held is gone."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         while members := self.members:  # again, for what was being started just now
             assert time.monotonic() < end, self.commands()
             for process in sorted(members, key=lambda p: p.pid):
@@ -141,7 +141,7 @@ class Nodes:
         before = self._sockets()
         node = _start(self.folder, self.env, started, options)
         # Nodes take the first free names for their sockets: of two that choose at once, one never joins.
-        wait_until(lambda: self._sockets() > before or not node.alive, "raylet", timeout=120, every=0.02)
+        wait_until(lambda: self._sockets() > before or not node.alive, "raylet", every=0.02)
         return node
 
     def _sockets(self) -> int:
@@ -203,7 +203,6 @@ def await_started(node: Node) -> None:
     wait_until(
         lambda: "Ray runtime started" in node.log.read_text() or not node.alive,
         "node",
-        timeout=120,
         every=0.05,
     )
     assert node.alive, node.log.read_text()
@@ -216,7 +215,8 @@ def _given_ports(names: tuple[str, ...]) -> list[str]:
 def _start(folder: Path, env: dict[str, str], arguments: list[str], options: tuple[str, ...]) -> Node:
     with tempfile.NamedTemporaryFile(dir=folder, prefix="node-", delete=False) as log:
         process = subprocess.Popen(
-            [BIN / "ray", "start", "--block", "--object-store-memory=80000000", *arguments],
+            [BIN / "ray", "start", "--block", "--object-store-memory=80000000",
+             *ANY_WORKER_PORT, *arguments],
             env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip

@@ -20,6 +20,7 @@ from cluster.resources import ResourcesError
 from stages.errors import SettingsError
 from tests import cli
 from tests.cluster.head import Head, free_ports, started_head
+from tests.faults.processes import PATIENCE_S
 from tests.media import make_corpus
 
 pytestmark = pytest.mark.usefixtures("no_other_cluster")
@@ -45,7 +46,7 @@ def token(head: Head, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def asked(address: str) -> dashboard.Cluster:
     """`ask`, once the head has its node: it registers some seconds after the dashboard answers."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while True:
         try:
             return dashboard.ask(address)

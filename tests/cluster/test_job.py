@@ -82,10 +82,10 @@ def test_a_run_needs_the_token(head: Head, tmp_path: Path) -> None:
 def test_probes_need_no_token(head: Head) -> None:
     """Kubernetes' readiness probes have none; the list of jobs is nobody else's business."""
     for path, agent in (("/api/gcs_healthz", False), ("/api/local_raylet_healthz", True)):
-        with urllib.request.urlopen((head.agent if agent else head.dashboard) + path, timeout=10) as answer:
+        with urllib.request.urlopen((head.agent if agent else head.dashboard) + path, timeout=60) as answer:
             assert (answer.status, b"success" in answer.read()) == (200, True)
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{head.dashboard}/api/jobs/", timeout=10)
+        urllib.request.urlopen(f"{head.dashboard}/api/jobs/", timeout=60)
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from tests import cli
 from tests.cluster.nodes import Nodes, started_nodes
 from tests.cluster.noting import noted
 from tests.e2e.test_naming import CLIP, sets
+from tests.faults.processes import PATIENCE_S
 from tests.media import make_corpus
 from tests.outside import PROJECT
 
@@ -46,7 +47,7 @@ def sessions(nodes: Nodes) -> dict[str, int]:
 def test_owners_of_models_share_the_gpu_and_light_ones_keep_off(nodes: Nodes, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cluster.noting", nodes.address, tmp_path, "6"],
-        cwd=PROJECT, env=nodes.env, capture_output=True, text=True, timeout=120, check=False,
+        cwd=PROJECT, env=nodes.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [""] * 24

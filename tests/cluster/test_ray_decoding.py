@@ -28,11 +28,12 @@ from stages.outcome import MediaError
 from stages.stage import Limits, MemoryAttempts
 from tests.cli import digests
 from tests.e2e.test_naming import CLIP
+from tests.faults.processes import wait_until
 from tests.media import make_corpus
 from tests.stages.decode.media import collect, request, write_video
 from tests.stages.pretraining import making as pretraining
 
-LIMITS = Limits(timeout_s=20)
+LIMITS = Limits()
 FRAMES = 60
 
 
@@ -167,17 +168,22 @@ def test_a_training_on_streamed_clips_gives_the_model_of_fused_decoding(actors, 
 
 def test_a_slow_consumer_keeps_the_store_small(actors, videos):
     """The chunks that nobody has taken wait in the decoder, not in the object store."""
-    has, free = ray_setup.ray.cluster_resources, ray_setup.ray.available_resources
     chunk = 4 * 480 * 640 * 3
     requests = [request(path, chunk=4, geometry=Geometry((480, 640))) for path in videos[:2]]
     decoder = RemoteDecoding(actors, 2)(LIMITS)
-    most = 0
-    for video in decoder.decode(requests, MemoryAttempts()):
-        for _ in video:
-            time.sleep(0.1)
-            most = max(most, has()["object_store_memory"] - free()["object_store_memory"])
+
+    def stored():
+        free = ray_setup.ray.available_resources()["object_store_memory"]
+        return ray_setup.ray.cluster_resources()["object_store_memory"] - free
+
+    video = next(decoder.decode(requests, MemoryAttempts()))
+    next(iter(video))
+    wait_until(lambda: stored() >= chunk, "frames in the store")
+    end, most = time.monotonic() + 2, 0
+    while time.monotonic() < end:  # nobody takes any more
+        most = max(most, stored())
+        time.sleep(POLL_S)
     decoder.close()
-    assert most >= chunk, "frames went through the store"
     assert most <= 2 * (IN_STORE + 1) * chunk * 1.1, "two streams"
 
 
@@ -203,7 +209,4 @@ def test_what_nobody_waits_for_is_not_decoded_on(actors, videos):
     next(iter(next(decoder.decode([request(path, chunk=1) for path in videos[:2]], MemoryAttempts()))))
     assert running(actors) > 0
     decoder.close()
-    end = time.monotonic() + 20
-    while running(actors):
-        assert time.monotonic() < end
-        time.sleep(POLL_S)
+    wait_until(lambda: not running(actors), "end of decoding", every=POLL_S)

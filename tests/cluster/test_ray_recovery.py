@@ -17,11 +17,12 @@ from cluster.resources import ResourcesError
 from tests.cluster.nodes import Nodes, started_nodes
 from tests.cluster.test_local import content, tasks
 from tests.cluster.toy import make_chain
-from tests.faults.processes import wait_until
+from tests.faults.gates import shut
+from tests.faults.processes import PATIENCE_S, wait_until
 from tests.outside import PROJECT
 
 ROOM = ray_recovery.Room(lambda: 1, "a CPU")
-WORK = tuple(f"slow{n},x{n}" for n in range(10))
+WORK = tuple(f"v{n},x{n}" for n in range(10))
 DRIVER = """
 import sys
 from pathlib import Path
@@ -46,24 +47,26 @@ def test_a_run_waits_without_nodes_and_ends_on_the_one_that_comes_back(nodes: No
     ours, calm = tmp_path / "ours", tmp_path / "calm"
     ours.mkdir(), calm.mkdir()
     chain, log = make_chain(ours, "ab"), tmp_path / "log"
-    with log.open("w") as out:
+    held = shut(*(ours / f"b-v{n}" for n in range(2, len(WORK))))  # of these one on each node, soon
+    with log.open("w") as out, held as gates:
         driver = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(ours), nodes.address],
             env={**nodes.env, "PYTHONPATH": str(PROJECT)},
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-    try:
-        wait_until(lambda: len(chain[1].artifact.committed()) >= 2 or driver.poll() is not None, "shard")
-        for node in nodes.workers:
-            node.kill()
-        wait_until(lambda: "waiting for nodes" in log.read_text() or driver.poll() is not None, "waiting")
-        assert len(chain[1].artifact.committed()) < len(WORK), "the run was over before its nodes were lost"
-        nodes.bring_back(nodes.workers[0])
-        assert driver.wait(240) == 0, log.read_text()
-    finally:
-        driver.kill()
-        driver.wait()
+        try:
+            wait_until(lambda: sum(gates.arrivals) == 2 or driver.poll() is not None, "shards in the middle")
+            for node in nodes.workers:
+                node.kill()
+            gates.open()
+            wait_until(lambda: "waiting for nodes" in log.read_text() or driver.poll() is not None, "waiting")
+            assert len(chain[1].artifact.committed()) <= 2, "the run was over before its nodes were lost"
+            nodes.bring_back(nodes.workers[0])
+            assert driver.wait(PATIENCE_S) == 0, log.read_text()
+        finally:
+            driver.kill()
+            driver.wait()
     lines = log.read_text().splitlines()
     made = [line for line in lines if line.startswith("made")]
     assert len(made) == len(set(made))

@@ -20,7 +20,9 @@ from cluster.ray_metrics import NAMES
 from pipelines.events import read_events
 from tests import cli
 from tests.cluster.head import Head, started_head
-from tests.faults.processes import started, wait_until
+from tests.faults.decoders import GATED
+from tests.faults.gates import shut
+from tests.faults.processes import PATIENCE_S, started, wait_until
 from tests.media import make_corpus
 from tests.outside import PROJECT
 
@@ -55,20 +57,26 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     store = folder / "store"
     with started_head() as head:
         command = cli.features(
-            root, store, "--set", "layout.shard_videos=2", "--max-failed", 2, "--workers", 1
+            root, store, "--set", "layout.shard_videos=2", "--max-failed", 2, "--workers", 1, "--set", GATED
         )
         env = {key: value for key, value in head.env.items() if key.startswith("RAY_")}
         status = []
-        with started(*command, "--address", head.address, "--json", HOME=head.env["HOME"], **env) as run:
-            wait_until(
-                lambda: list(store.glob("features/*/manifest/*.parquet")) or run.ended, "features shard"
-            )
-            with run.paused():  # the driver says nothing more, and its workers go on
-                status.append(cli.run_json(*command, "--status"))
+        remote = [*command, "--address", head.address, "--json"]
+        with shut(root / "clip_02.mp4") as gate, started(*remote, HOME=head.env["HOME"], **env) as run:
+            run.until(lambda: gate.reached, "second shard of features")
+            status.append(cli.run_json(*command, "--status"))
+            gate.open()
             said = json.loads(run.wait(0))
+        samples = scraped(head.metrics, "ray_tubeflow_shards_total", sum_of(said, "shards"))
         status.append(cli.run_json(*command, "--status", said["run"]))
         trained(head, store / "runs" / said["run"], folder)
-        yield Watched(said, scraped(head.metrics), store / "runs" / said["run"], status, head)
+        samples |= scraped(head.metrics, "ray_tubeflow_training_steps_per_second", 2)
+        yield Watched(said, by_name(samples), store / "runs" / said["run"], status, head)
+
+
+def sum_of(said: dict[str, Any], what: str) -> float:
+    """A total of a run, over all stages."""
+    return sum(stage[what] for stage in said["totals"].values())
 
 
 def trained(head: Head, record: Path, folder: Path) -> None:
@@ -84,20 +92,45 @@ def trained(head: Head, record: Path, folder: Path) -> None:
     )
     arguments = [sys.executable, "-c", script, head.address, record, folder]
     done = subprocess.run(
-        list(map(str, arguments)), cwd=PROJECT, env=head.env, capture_output=True, text=True, timeout=120
+        list(map(str, arguments)),
+        cwd=PROJECT,
+        env=head.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
 
 
-def scraped(url: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """All samples that the node serves, without any token, by name."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
-    samples = defaultdict(list)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            samples[sample.name].append((sample.labels, sample.value))
+Sample = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def scraped(url: str, awaited: str, total: float) -> dict[Sample, float]:
+    """All samples that the node serves, without any token, by name and labels.
+
+    Processes hand theirs over every few seconds, or when they end, and some time later they are forgotten:
+    so it is asked again until those called ``awaited`` add up to ``total``.
+    """
+    samples: dict[Sample, float] = {}
+
+    def complete() -> bool:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+        return sum(value for (name, _), value in samples.items() if name == awaited) >= total
+
+    wait_until(complete, f"{total:g} {awaited}", every=0.5)
     return samples
+
+
+def by_name(samples: dict[Sample, float]) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Labels and values by name."""
+    found = defaultdict(list)
+    for (name, labels), value in samples.items():
+        found[name].append((dict(labels), value))
+    return found
 
 
 def test_sums_of_metrics_are_the_runs_own_totals(watched: Watched) -> None:

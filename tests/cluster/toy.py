@@ -16,6 +16,7 @@ from cluster.chain import BoundStage, Chain
 from stages.artifacts.layout import Artifact, ShardLayout, start
 from stages.outcome import Done, Rejected, Skipped
 from stages.stage import FitStage, MapStage, WorkContext, WrittenShard
+from tests.faults.gates import pass_by
 
 
 class LineWriter:
@@ -47,7 +48,7 @@ class LineWriter:
 @dataclass(frozen=True)
 class ToyStage(MapStage):
     """Notes each item; ``bad`` rejects, ``skip`` skips, ``kill`` kills the worker once, ``bug`` raises, and
-    ``slow`` takes its time in stage b."""
+    ``slow`` takes its time in stage b. Every item passes by the gate ``LABEL-ITEM`` in the data's folder."""
 
     kind: ClassVar[str] = "toy"
     suffix: ClassVar[str] = ".txt"
@@ -75,6 +76,7 @@ class ToyWorker:
         for item in items:
             video = item.get("video") or item["uri"]
             writer.add(video, f"{self._label} of {item.get('text', '')}")
+            pass_by(Path(self._context.data_root) / f"{self._label}-{video}")
             if video.startswith("kill"):
                 self._die_once(video)
             if video.startswith("slow") and self._label == "b":

@@ -1,7 +1,8 @@
 """Nodes and drivers killed by a seeded schedule that follows a run's progress, not the clock.
 
 An event is due when so many shards are committed, so that a seed does the same on a fast and on a slow
-machine (up to what is committed in the moment of the kill).
+machine (up to what is committed in the moment of the kill). A gate that opens after the last event keeps the
+run from being over before.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.nodes import Node, Nodes
+from tests.faults.gates import Gates
 from tests.faults.processes import Run, started
 
 DRIVER = -1
@@ -58,10 +60,14 @@ class Chaos:
     Args:
         progress: counts the commits so far.
         command: arguments of ``pipelines/run.py``.
+        gate: where the run can't get past before all is done that is due. Once it is reached, commits may
+            come to a halt, and the next event doesn't wait for more of them.
     """
 
-    def __init__(self, nodes: Nodes, progress: Callable[[], int], command: Sequence[object]) -> None:
-        self._nodes, self._progress, self._command = nodes, progress, command
+    def __init__(
+        self, nodes: Nodes, progress: Callable[[], int], command: Sequence[object], gate: Gates
+    ) -> None:
+        self._nodes, self._progress, self._command, self._gate = nodes, progress, command, gate
         self._lost: list[tuple[int, Node]] = []
         self._said = 0
         self.log: list[str] = []
@@ -83,8 +89,10 @@ class Chaos:
                 assert time.monotonic() < end, f"not done in time\n{self.log}\n{self.output}{run.output}"
                 count = self._progress()
                 self._bring_back(count, run)
-                if due and count >= due[0].at:
+                if due and (count >= due[0].at or self._gate.reached):
                     kill = due.pop(0)
+                    if not due:
+                        self._gate.open()
                     if kill.victims == (DRIVER,):
                         run.process.kill()
                         run.process.wait()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import cli
-from tests.faults.decoders import SLOW
+from tests.faults.decoders import GATED
 from tests.media import make_corpus
 
 VIDEOS, FRAMES, PER_SHARD = 8, 6, 2
@@ -24,19 +24,25 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Command:
-    """The arguments of a ``features`` run on the corpus with the slow decoder, two videos per shard."""
+    """The arguments of a ``features`` run on the corpus, two videos per shard, that waits at gates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def __call__(self, store: Path, *more: object, runner: str = "local") -> list[object]:
-        options = ["--set", f"layout.shard_videos={PER_SHARD}", "--set", SLOW, "--runner", runner]
+        options = ["--set", f"layout.shard_videos={PER_SHARD}", "--set", GATED, "--runner", runner]
         return cli.features(self.root, store, *options, *more)
 
 
 @pytest.fixture(scope="session")
 def command(corpus: Path) -> Command:
     return Command(corpus)
+
+
+@pytest.fixture(scope="session")
+def video(corpus: Path) -> Callable[[int], Path]:
+    """A video of the corpus by its number; `PER_SHARD` neighbours are a shard, and gates go beside them."""
+    return lambda number: corpus / f"clip_{number:02d}.mp4"
 
 
 @pytest.fixture(scope="session")

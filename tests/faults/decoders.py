@@ -1,4 +1,4 @@
-"""Decoders registered by their import path: a slow one, and some that misbehave on chosen files.
+"""Decoders registered by their import path: one that waits at gates, one that misbehaves on chosen files.
 
 What a file does is said by its name, or by a hidden file beside it, so that it can change between runs.
 """
@@ -14,28 +14,40 @@ from pathlib import Path
 from stages.decode.classify import media_error
 from stages.decode.decoders.base import Picture
 from stages.decode.decoders.decord_ import AutoDecoder
+from stages.decode.decoders.pyav_ import PyAVDecoder
+from stages.decode.demux import Tick
+from tests.faults.gates import pass_by
 
-SLOW = "decode.decoder=tests.faults.decoders:SlowDecoder"
+GATED = "decode.decoder=tests.faults.decoders:GatedDecoder"
 BAD = "decode.decoder=tests.faults.decoders:BadDecoder"
-SECONDS_PER_FRAME = 0.02
 
 
-class SlowDecoder(AutoDecoder):
-    """Takes its time over every frame, so that a run can be met in the middle."""
+class GatedDecoder(AutoDecoder):
+    """Waits before the first frame of a video whose gate is shut."""
+
+    def __init__(self, path: str, clock: float | None, tick: Tick) -> None:
+        super().__init__(path, clock, tick)
+        self._alive = tick
 
     def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
-        for picture in super().pictures(wanted, size):
-            time.sleep(SECONDS_PER_FRAME)
-            yield picture
+        pass_by(Path(self._path), self._alive)
+        yield from super().pictures(wanted, size)
 
 
-class BadDecoder(AutoDecoder):
-    """Crashes, hangs, grows or fails on files called so; leaves one byte per try in a file beside them."""
+class BadDecoder(PyAVDecoder):
+    """Crashes, hangs, grows or fails on files called so; leaves one byte per try in a file beside them.
+
+    It is PyAV alone, for decord takes its time to be imported, which a slow machine would count as a hang.
+    """
+
+    def first(self) -> Picture:
+        return next(super().pictures([0]))
 
     def pictures(self, wanted: Sequence[int], size: tuple[int, int] | None = None) -> Iterator[Picture]:
         name = Path(self._path).name
         with tries(self._path).open("ab") as file:
             file.write(b".")
+        pass_by(Path(self._path), self._tick)
         if name.startswith("segfault"):
             ctypes.string_at(0)
         if name.startswith("exit"):
@@ -46,6 +58,7 @@ class BadDecoder(AutoDecoder):
             kept = []
             while True:
                 kept.append(bytearray(os.urandom(1 << 20) * 16))
+                self._tick()
                 time.sleep(0.01)
         if name.startswith("slow"):
             time.sleep(1)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import psutil
 
 from tests.cli import RUN, environment
 
+PATIENCE_S = 240.0
+"""How long is waited for what is bound to come: only a test that fails takes so long."""
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 90, every: float = 0.002) -> None:
+
+def wait_until(
+    condition: Callable[[], object], what: str, timeout: float = PATIENCE_S, every: float = 0.005
+) -> None:
     """Wait for ``condition``; fails after ``timeout`` seconds, saying ``what`` was waited for."""
     end = time.monotonic() + timeout
     while not condition():
@@ -39,6 +45,26 @@ class Run:
     def ended(self) -> bool:
         return self.process.poll() is not None
 
+    def until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE_S) -> None:
+        """Wait for ``condition`` while the run lives; fails if it ends without, or takes too long."""
+
+        def met() -> bool:
+            ended = self.ended  # first, for what it did last counts
+            found = bool(condition())
+            assert found or not ended, f"the run has ended without {what}\n{self.output}"
+            return found
+
+        wait_until(met, what, timeout)
+
+    def await_end(self, ours: Collection[int] | None = None) -> None:
+        """Wait until nothing of its session lives, or none of the processes ``ours``."""
+
+        def left() -> set[int]:
+            found = {process.pid for process in session_members(self.process.pid)}
+            return found if ours is None else found & set(ours)
+
+        wait_until(lambda: not left(), "end of what the run has started", every=0.1)
+
     def children(self) -> list[psutil.Process]:
         """All living descendants."""
         try:
@@ -56,18 +82,13 @@ class Run:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """The driver and its descendants stand still: alive, but on a slow machine no further afterwards."""
-        for process in [psutil.Process(self.process.pid), *self.children()]:
+        """The driver and its descendants stand still: alive, and renewing no lease."""
+        family = [psutil.Process(self.process.pid), *self.children()]
+        for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
         yield
-        self.go_on()
-
-    def go_on(self) -> None:
-        """End a pause."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(self.process.pid).resume()
-        for process in self.children():
+        for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
@@ -79,9 +100,9 @@ class Run:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(family, timeout=30)
+        wait_until(lambda: not any(map(_lives, family)), "end of what was killed")
 
-    def wait(self, code: int, timeout: float = 240) -> str:
+    def wait(self, code: int, timeout: float = PATIENCE_S) -> str:
         """Its output, once it has ended with ``code``."""
         found = self.process.wait(timeout)
         assert found == code, f"exit {found} instead of {code}\n{self.output}"
@@ -99,6 +120,7 @@ def started(*args: object, **env: str) -> Iterator[Run]:
             stderr=subprocess.STDOUT,
             env=environment(**env),
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         run = Run(process, output)
         try:
@@ -106,6 +128,19 @@ def started(*args: object, **env: str) -> Iterator[Run]:
         finally:
             run.kill_tree()
             _end_session(process.pid)
+
+
+def _take_interrupts() -> None:
+    """Ctrl-C counts, also where a shell runs the tests in its background, for whose processes it doesn't."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it does more than wait for its parent, which may be nobody who collects it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _end_session(session: int) -> None:

@@ -64,5 +64,10 @@ def latest_run(store: Path) -> dict:
 
 
 def leftovers(store: Path) -> list[Path]:
-    """Temporary files of killed runs."""
+    """Temporary files: of killed runs, and of living ones in this moment."""
     return sorted(path for path in store.rglob(".*.tmp"))
+
+
+def half_made(store: Path) -> list[Path]:
+    """Shards of features that are being written, or were when their run was killed."""
+    return [path for path in leftovers(store) if path.name.startswith(".features-")]

@@ -10,7 +10,8 @@ import pytest
 from stages.features.store.reader import FeatureStore
 from tests import cli
 from tests.faults.decoders import BAD, tries
-from tests.faults.processes import started, wait_until
+from tests.faults.gates import shut
+from tests.faults.processes import started
 from tests.faults.stores import artifact, leftovers, outcomes
 from tests.media import make_corpus, make_video
 
@@ -58,22 +59,20 @@ def test_a_bad_decoder_costs_one_video(bad: Path, tmp_path: Path) -> None:
 def test_attempts_survive_a_killed_driver(tmp_path: Path) -> None:
     """Two of three attempts are spent when the driver is killed; the next run has one left."""
     root, store = make_corpus(tmp_path / "videos", 1, frames=3), tmp_path / "store"
-    hanging = make_video(root / "hang.mp4", 3, seed=5)
+    crashing = make_video(root / "exit.mp4", 3, seed=5)
     going = command(root, store, "--set", "run.attempts=3", "--max-failed", 1)
-    counted = "features/*/attempts/*.json"
-    with started(*going) as run:
-        wait_until(
-            lambda: any('"hang@mp4": 2' in p.read_text() for p in store.glob(counted)) or run.ended,
-            "attempts",
-        )
-        wait_until(lambda: tries(hanging).stat().st_size == 3, "third attempt")
+    with shut(crashing, after=2) as gate, started(*going) as run:
+        run.until(lambda: gate.reached, "third attempt")
+        assert tries(crashing).stat().st_size == 3
         run.kill_tree()
+    (counted,) = store.glob("features/*/attempts/*.json")
+    assert '"exit@mp4": 2' in counted.read_text()
     assert outcomes(store, "features") == {}
     cli.run(*going)
-    assert outcomes(store, "features") == {"clip_00@mp4": ("done", None), "hang@mp4": ("rejected", "timeout")}
+    assert outcomes(store, "features") == {"clip_00@mp4": ("done", None), "exit@mp4": ("rejected", "crash")}
     (reject,) = pq.read_table(artifact(store, "features").root / "rejects").to_pylist()
     assert reject["attempts"] == 3
-    assert tries(hanging).stat().st_size == 4, "the killed third attempt was no failure; one more was made"
+    assert tries(crashing).stat().st_size == 4, "the killed third attempt was no failure; one more was made"
 
 
 def test_a_decoder_that_cannot_be_had_is_no_videos_fault(tmp_path: Path) -> None:

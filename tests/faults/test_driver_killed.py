@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import cli
 from tests.faults.conftest import PER_SHARD, VIDEOS, Command
-from tests.faults.processes import session_members, started, wait_until
-from tests.faults.stores import latest_run, leftovers, manifests, marks, unchanged
+from tests.faults.gates import shut
+from tests.faults.processes import started
+from tests.faults.stores import half_made, latest_run, leftovers, manifests, marks, unchanged
 
 SHARDS = VIDEOS // PER_SHARD
+Video = Callable[[int], Path]
 
 
 def finish(command: list[object], store: Path, reference: Path) -> None:
@@ -26,40 +29,34 @@ def finish(command: list[object], store: Path, reference: Path) -> None:
     assert latest_run(store)["stages"]["features"]["shards"] == SHARDS - done
 
 
-@pytest.mark.parametrize(("kind", "count"), [("catalog", 1), ("features", 1), ("features", 3)])
+@pytest.mark.parametrize("done", [0, 1, 3])
 def test_a_killed_driver_is_taken_up_where_it_was(
-    kind: str, count: int, command: Command, reference: Path, tmp_path: Path
+    done: int, command: Command, video: Video, reference: Path, tmp_path: Path
 ) -> None:
+    """In the middle of a shard of features: its catalog is there, and ``done`` shards of features."""
     store = tmp_path / "store"
-    with started(*command(store)) as run:
-        wait_until(lambda: len(manifests(store, kind)) >= count or run.ended, f"{kind} shard {count}")
+    with shut(video(done * PER_SHARD + 1)) as gate, started(*command(store)) as run:
+        run.until(lambda: gate.reached, f"shard of features after {done}")
         run.kill_tree()
-    assert len(manifests(store, "features")) < SHARDS, "the run was over before it was killed"
-    finish(command(store), store, reference)
-
-
-def test_a_driver_killed_while_it_writes_leaves_only_hidden_files(
-    command: Command, reference: Path, tmp_path: Path
-) -> None:
-    store = tmp_path / "store"
-    with started(*command(store)) as run:
-        wait_until(lambda: any(".tar." in path.name for path in leftovers(store)), "temporary shard")
-        run.kill_tree()
-    assert any(".tar." in path.name for path in leftovers(store))
+    counts = [len(manifests(store, kind)) for kind in ("catalog", "features")]
+    assert counts == [done + 1, done]
+    assert len(half_made(store)) == 1, "hidden files are all that is left of what it was writing"
     assert cli.digests(store).items() <= cli.digests(reference).items()
     finish(command(store), store, reference)
 
 
-def test_a_killed_driver_takes_its_children_along(command: Command, reference: Path, tmp_path: Path) -> None:
+def test_a_killed_driver_takes_its_children_along(
+    command: Command, video: Video, reference: Path, tmp_path: Path
+) -> None:
     """SIGKILL for the driver alone: pool workers and decoder children end by themselves."""
     store = tmp_path / "store"
-    with started(*command(store, "--workers", 2)) as run:
-        wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
-        assert len(run.children()) >= 3, "two workers and a decoder at least"
+    with shut(video(2), video(4)) as gates, started(*command(store, "--workers", 2)) as run:
+        run.until(lambda: gates.reached, "two shards that are being made")
+        assert len(run.children()) >= 4, "two workers and their decoders at least"
         run.process.kill()
         run.process.wait()
-        wait_until(lambda: not session_members(run.process.pid), "end of the children", timeout=30, every=0.1)
-    assert len(manifests(store, "features")) < SHARDS
+        run.await_end()
+    assert len(manifests(store, "features")) == 1
     finish(command(store), store, reference)
 
 
@@ -81,21 +78,18 @@ def test_kills_at_random_moments(seed: int, command: Command, reference: Path, t
 
 
 def test_a_killed_ray_driver_is_taken_up_and_leaves_no_worker(
-    command: Command, reference: Path, tmp_path: Path, short_folder: Path
+    command: Command, video: Video, reference: Path, tmp_path: Path, short_folder: Path
 ) -> None:
     """Ray ends its daemons and workers; its agents follow when they have given up asking for dead ones."""
     store = tmp_path / "store"
     env = {"HOME": str(tmp_path), "RAY_TMPDIR": str(short_folder)}
-    with started(*command(store, "--workers", 2, runner="ray"), **env) as run:
-        wait_until(lambda: manifests(store, "features") or run.ended, "features shard")
+    workers = command(store, "--workers", 2, runner="ray")
+    with shut(video(2), video(4)) as gates, started(*workers, **env) as run:
+        run.until(lambda: gates.reached, "two shards that are being made")
         family = run.commands()
         assert any("ShardOwner" in name for name in family.values()), family
         run.process.kill()
         run.process.wait()
-        ours = {pid for pid, name in family.items() if "Agent" not in name}
-        wait_until(
-            lambda: not ours & {p.pid for p in session_members(run.process.pid)},
-            "end of Ray's workers", timeout=60, every=0.2,
-        )  # fmt: skip
+        run.await_end({pid for pid, name in family.items() if "Agent" not in name})
     assert len(manifests(store, "features")) < SHARDS
     finish(command(store), store, reference)

@@ -15,23 +15,31 @@ import pytest
 from pipelines import collecting
 from pipelines.output import Output
 from tests import cli
-from tests.faults.decoders import SLOW
+from tests.faults.decoders import GATED
+from tests.faults.gates import shut
 from tests.faults.processes import started, wait_until
-from tests.faults.stores import artifact, leftovers, manifests
+from tests.faults.stores import artifact, half_made, leftovers, manifests
 from tests.media import make_corpus
 
-SHARDS, FRAMES = 12, 8
+SHARDS, FRAMES = 12, 4
 Make = Callable[..., list[object]]
+Video = Callable[[int], Path]
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """The arguments of a run on twelve videos, one per shard."""
+def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    """A video by its number, which is its shard's as well."""
     root = make_corpus(tmp_path_factory.mktemp("sharing") / "videos", SHARDS, frames=FRAMES)
+    return lambda number: root / f"clip_{number:02d}.mp4"
+
+
+@pytest.fixture(scope="module")
+def make(video: Video) -> Make:
+    """The arguments of a run on twelve videos, one per shard."""
 
     def arguments(store: Path, *more: object, runner: str = "local") -> list[object]:
-        settings = ["--set", "layout.shard_videos=1", "--set", SLOW, "--runner", runner]
-        return cli.features(root, store, "--set", "backbone.facets=[tokens,rgb]", *settings, *more)
+        settings = ["--set", "layout.shard_videos=1", "--set", GATED, "--runner", runner]
+        return cli.features(video(0).parent, store, "--set", "backbone.facets=[tokens,rgb]", *settings, *more)
 
     return arguments
 
@@ -45,9 +53,9 @@ def alone(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(store: Path, kind: str) -> list[int]:
-    """How many shards each run on the store has made itself."""
-    records = [json.loads(path.read_text()) for path in sorted(store.glob("runs/*/status.json"))]
-    return [record["stages"][kind]["made"] for record in records]
+    """How many shards each run on the store has made itself, in no order."""
+    records = [json.loads(path.read_text()) for path in store.glob("runs/*/status.json")]
+    return sorted(record["stages"].get(kind, {"made": 0})["made"] for record in records)
 
 
 def leases(store: Path, kind: str = "*") -> list[Path]:
@@ -58,82 +66,107 @@ def names(paths: list[Path]) -> set[str]:
     return {path.stem for path in paths}
 
 
-def test_two_runs_make_every_shard_once(make: Make, alone: Path, tmp_path: Path) -> None:
+def shards(*numbers: int) -> set[str]:
+    """Names of files of these shards of features."""
+    return {f"features-{number:06d}-00" for number in numbers}
+
+
+def test_two_runs_make_every_shard_once(make: Make, video: Video, alone: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with started(*make(store, "--workers", 2)) as one:
-        wait_until(lambda: manifests(store, "features") or one.ended, "features shard")
-        with one.paused(), started(*make(store)) as other:  # the first stands in the middle of a shard or two
-            there = names(manifests(store, "features"))
-            held = names(leases(store, "features")) - there
-            wait_until(lambda: "waiting for" in other.output or other.ended, "word on what is held")
-            assert held and not held & names(manifests(store, "features"))
-            assert len(manifests(store, "features")) > len(there)
-            one.go_on()
+    with shut(video(1), video(2)) as gates, started(*make(store, "--workers", 2)) as one:
+        one.until(lambda: gates.reached, "two shards that are being made")
+        with started(*make(store)) as other:
+            other.until(lambda: "waiting for 2 shards" in other.output, "word on what is held")
+            assert names(leases(store)) == shards(1, 2)
+            assert names(manifests(store, "features")) == shards(*range(SHARDS)) - shards(1, 2)
+            gates.open()
             one.wait(0)
             other.wait(0)
-    assert sum(made(store, "catalog")) == sum(made(store, "features")) == SHARDS
-    assert min(made(store, "features")) > 1
+    assert sum(made(store, "catalog")) == SHARDS
+    assert made(store, "features") == [3, SHARDS - 3]
     assert cli.digests(store) == cli.digests(alone)
     assert not leases(store) and not leftovers(store)
 
 
-def test_a_run_that_stood_still_finds_its_shard_made(make: Make, alone: Path, tmp_path: Path) -> None:
+def test_a_run_that_stood_still_finds_its_shard_made(
+    make: Make, video: Video, alone: Path, tmp_path: Path
+) -> None:
     """Its lease has expired meanwhile, and another run has made the one shard that was left."""
     store = tmp_path / "store"
     shutil.copytree(alone, store)
     last = artifact(store, "features")
     last.manifest(f"{SHARDS - 1:06d}-00").unlink()
     last.index_path.unlink()
-    with started(*make(store), TUBEFLOW_LEASE_S="3") as one:
-        wait_until(lambda: leases(store) or one.ended, "lease")
+    with shut(video(SHARDS - 1)) as gate, started(*make(store), TUBEFLOW_LEASE_S="3") as one:
+        one.until(lambda: gate.reached, "shard that is being made")
         with one.paused():
+            gate.open()
             cli.run(*make(store))
             assert len(manifests(store, "features")) == SHARDS and not leases(store)
         one.wait(0)
-    stood, went = made(store, "features")[1:]
-    assert went == 1
-    assert stood in (0, 1), "it stood before it looked whether the shard is there, or in the middle of it"
+    assert made(store, "features") == [1, 1, SHARDS], "both have made it: one of them in vain"
     assert cli.digests(store) == cli.digests(alone)
     assert not leases(store) and not leftovers(store)
 
 
-def test_the_other_run_takes_over_from_a_killed_one(make: Make, alone: Path, tmp_path: Path) -> None:
+def test_the_other_run_takes_over_from_a_killed_one(
+    make: Make, video: Video, alone: Path, tmp_path: Path
+) -> None:
     """At once what was made on this machine; what was made on another one, when its lease has expired."""
     store = tmp_path / "store"
-    with started(*make(store, "--workers", 2), TUBEFLOW_LEASE_S="20") as one:
-        wait_until(
-            lambda: (len(leases(store)) > 1 and manifests(store, "features")) or one.ended, "two leases"
-        )
-        with one.paused(), started(*make(store)) as other:
-            wait_until(lambda: len(list(store.glob("runs/*/status.json"))) == 2, "record of the second")
-            path = leases(store)[0]
-            fields = json.loads(path.read_text())
-            path.write_text(json.dumps(fields | {"place": "elsewhere"}))
-            one.kill_tree()
+    held = shut(video(1), video(2))
+    with held as gates, started(*make(store, "--workers", 2), TUBEFLOW_LEASE_S="3600") as one:
+        one.until(lambda: gates.reached, "two shards that are being made")
+        with started(*make(store)) as other:
+            other.until(lambda: "waiting for 2 shards" in other.output, "word on what is held")
+            with one.paused():  # it renews nothing
+                here, elsewhere = sorted(leases(store))
+                fields = json.loads(elsewhere.read_text())
+                changed = {"place": "elsewhere", "expires": time.time() + 3, "life": 3.0}
+                elsewhere.write_text(json.dumps(fields | changed))
+                one.kill_tree()
+            gates.open()
             other.wait(0)
+    assert {here.stem, elsewhere.stem} == shards(1, 2)
+    assert made(store, "features")[-1] == SHARDS - 1, "all but what the killed one had committed"
     assert cli.digests(store) == cli.digests(alone)
-    for path in leases(store):  # it was killed between the commit and this: nobody waits for that
-        assert path.parents[1].joinpath("manifest", f"{path.stem}.parquet").exists(), path
+    assert not leases(store)
 
 
-def test_leases_that_get_lost_cost_no_more_than_work(make: Make, alone: Path, tmp_path: Path) -> None:
-    """A third process removes leases at random, while both runs drop features that are done with."""
+def test_leases_that_get_lost_cost_no_more_than_work(
+    make: Make, video: Video, alone: Path, tmp_path: Path
+) -> None:
+    """A third process removes leases while both runs drop features that are done with: all of them until
+    both are in the middle of the same shard, then some at random.
+    """
     more = ("--set", "method.name=kmeans", "--set", "kmeans.facet=rgb", "--set", "kmeans.clusters=2")
-    single, store, choice, lost = tmp_path / "single", tmp_path / "store", random.Random(5), 0
+    single, store, choice = tmp_path / "single", tmp_path / "store", random.Random(5)
     shutil.copytree(alone, single)
     cli.run("segment", *make(single, *more)[1:])
     arguments = ["segment", *make(store, *more, "--set", "keep=results")[1:]]
-    with started(*arguments) as one, started(*arguments, "--workers", 2) as other:
-        while not (one.ended and other.ended):
-            for path in leases(store):
-                if choice.random() < 0.7:
-                    path.unlink(missing_ok=True)
-                    lost += 1
-            time.sleep(0.02)
-        one.wait(0)
-        other.wait(0)
-    assert lost > SHARDS
+
+    def lose(share: float) -> None:
+        for path in leases(store):
+            if choice.random() < share:
+                path.unlink(missing_ok=True)
+
+    def both() -> bool:
+        lose(1.0)
+        time.sleep(0.05)  # looking takes time from those that work
+        return gate.arrivals[0] >= 2
+
+    with shut(video(3)) as gate, started(*arguments) as one:
+        one.until(lambda: gate.reached, "shard that is being made")
+        with started(*arguments, "--workers", 2) as other:
+            other.until(both, "the same shard in the other run")
+            gate.open()
+            while not (one.ended and other.ended):
+                lose(0.7)
+                time.sleep(0.05)
+            one.wait(0)
+            other.wait(0)
     found, expected = cli.digests(store), cli.digests(single)
+    assert sum(made(store, "features")) > SHARDS, "some were made twice"
     assert {name: digest for name, digest in expected.items() if ".tar" not in name} == {
         name: digest for name, digest in found.items() if ".tar" not in name
     }
@@ -143,7 +176,7 @@ def test_leases_that_get_lost_cost_no_more_than_work(make: Make, alone: Path, tm
 
 
 def test_gc_beside_a_living_run_takes_only_what_dead_ones_left(
-    make: Make, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, video: Video, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(artifact(alone, "features").root, store / "features" / "dead-00000000")
@@ -158,14 +191,18 @@ def test_gc_beside_a_living_run_takes_only_what_dead_ones_left(
         os.utime(path, (time.time() - 3600,) * 2)
     left = [path.name for path in dead.root.glob("shards/*") if path not in (orphan, temp)]
     monkeypatch.setattr(collecting, "YOUNG_S", 0.0)  # harder: nothing is spared for its youth
-    rounds = 0
-    with started(*make(store, "--workers", 2)) as run:
-        wait_until(lambda: list(store.glob("runs/*/status.json")) or run.ended, "record")
+    first, later = shut(video(1), video(2)), shut(video(6), video(7))
+    with first as gates, later as others, started(*make(store, "--workers", 2)) as run:
+        for held in (gates, others):
+            run.until(lambda held=held: held.reached, "two shards that are being made")
+            living = [*leases(store), *half_made(store)]
+            assert len(living) >= 4, "two leases and two temporary shards"
+            assert collecting.collect(store, True, Output(True)) == 0
+            assert all(path.exists() for path in living)
+            held.open()
         while not run.ended:
             assert collecting.collect(store, True, Output(True)) == 0
-            rounds += 1
         run.wait(0)
-    assert rounds > 3
     assert not (orphan.exists() or temp.exists() or text.exists())
     assert [path.name for path in dead.root.glob("shards/*")] == left
     shutil.rmtree(dead.root)
@@ -173,19 +210,20 @@ def test_gc_beside_a_living_run_takes_only_what_dead_ones_left(
 
 
 @pytest.mark.long
-def test_two_runs_on_ray_share(make: Make, alone: Path, tmp_path: Path, short_folder: Path) -> None:
+def test_two_runs_on_ray_share(
+    make: Make, video: Video, alone: Path, tmp_path: Path, short_folder: Path
+) -> None:
     """Held shards travel through Ray, and a run on Ray goes on after it has waited."""
     store = tmp_path / "store"
-    with started(*make(store), TUBEFLOW_LEASE_S="30") as one:
-        wait_until(lambda: len(manifests(store, "features")) > 1 or one.ended, "features shards")
-        with one.paused():
-            env = {"HOME": str(tmp_path), "RAY_TMPDIR": str(short_folder), "TUBEFLOW_LEASE_S": "30"}
-            with started(*make(store, "--workers", 2, runner="ray"), **env) as other:
-                wait_until(lambda: len(manifests(store, "features")) == SHARDS - 1 or other.ended, "the rest")
-                wait_until(lambda: "waiting for 1 shard" in other.output or other.ended, "wait")
-                one.go_on()
-                one.wait(0)
-                other.wait(0)
-                wait_until(lambda: not other.children(), "end of Ray", timeout=30)
-    assert sum(made(store, "features")) == SHARDS
+    with shut(video(2)) as gate, started(*make(store)) as one:
+        one.until(lambda: gate.reached, "shard that is being made")
+        env = {"HOME": str(tmp_path), "RAY_TMPDIR": str(short_folder)}
+        with started(*make(store, "--workers", 2, runner="ray"), **env) as other:
+            other.until(lambda: "waiting for 1 shard" in other.output, "word on what is held")
+            assert len(manifests(store, "features")) == SHARDS - 1
+            gate.open()
+            one.wait(0)
+            other.wait(0)
+            wait_until(lambda: not other.children(), "end of Ray")
+    assert made(store, "features") == [3, SHARDS - 3]
     assert cli.digests(store) == cli.digests(alone)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests import cli
-from tests.faults.processes import session_members, started, wait_until
+from tests.faults.gates import held_before
+from tests.faults.processes import started
 
-STEPS = 150
+STEPS = 40
 SETTINGS = (
     "data.kind=sprites", "data.sprites.count=3", "data.sprites.frames=5", "data.sprites.size=[48,64]",
     "decode.size=[48,64]", "decode.crop=none", "backbone.name=patchstats",
@@ -52,30 +53,32 @@ def test_a_killed_training_ends_with_the_same_bytes(reference: bytes, tmp_path: 
     """Two kills at random steps, then one run to the end."""
     moments = random.Random(3)
     first = moments.randrange(2, STEPS // 3)
-    for least in (first, first + moments.randrange(2, STEPS // 3)):
-        with started(*command(tmp_path)) as run:
-            wait_until(lambda step=least, run=run: steps(tmp_path) >= step or run.ended, f"step {least}")
+    for step in (first, first + moments.randrange(2, STEPS // 3)):
+        with held_before(step + 1, tmp_path) as (gate, env), started(*command(tmp_path), **env) as run:
+            run.until(lambda gate=gate: gate.reached, f"step {step}")
             run.kill_tree()
-        assert least <= steps(tmp_path) < STEPS, "the training was over before it was killed"
+        assert steps(tmp_path) == step
     cli.run(*command(tmp_path))
     assert model(tmp_path) == reference
 
 
 def test_processes_that_train_together_end_with_a_killed_driver(tmp_path: Path) -> None:
-    with started(*command(tmp_path, "run.train_workers=2")) as run:
-        wait_until(lambda: steps(tmp_path) >= 2 or run.ended, "step 2")
+    both = command(tmp_path, "run.train_workers=2")
+    with held_before(3, tmp_path) as (gate, env), started(*both, **env) as run:
+        run.until(lambda: gate.reached, "step 2")
         assert len(run.children()) >= 2
         run.process.kill()
         run.process.wait()
-        wait_until(lambda: not session_members(run.process.pid), "end of the children", timeout=30, every=0.1)
-    assert steps(tmp_path) < STEPS
+        run.await_end()
+    assert steps(tmp_path) == 2
 
 
 def test_a_checkpoint_of_other_settings_is_never_met(reference: bytes, tmp_path: Path) -> None:
     """Another setting is another artifact: what a killed run has left does no harm."""
-    with started(*command(tmp_path)) as run:
-        wait_until(lambda: steps(tmp_path) >= 2 or run.ended, "step 2")
+    with held_before(3, tmp_path) as (gate, env), started(*command(tmp_path), **env) as run:
+        run.until(lambda: gate.reached, "step 2")
         run.kill_tree()
+    assert steps(tmp_path) == 2
     cli.run(*command(tmp_path, "train.steps=3"))
     published = list((tmp_path / "store" / "model").glob("*/_SUCCESS.json"))
     assert len(published) == 1 and len(list((tmp_path / "store" / "model").iterdir())) == 2

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests import cli
-from tests.faults.processes import started, wait_until
+from tests.faults.processes import PATIENCE_S, started, wait_until
 from tests.object_stores import faults
 from tests.object_stores.conftest import SHARDS, Base, Command
 from tests.object_stores.content import Content
@@ -21,10 +21,10 @@ def test_a_killed_driver_is_taken_up_where_it_was(
     command: Command, url: str, proxy: Proxy, content: Content, base: Base
 ) -> None:
     """It dies while it uploads the third shard of features."""
-    third = Rule(faults.hang(60), lambda r: r.action == "put" and "shards/features-000002" in r.key)
+    third = Rule(faults.hang(PATIENCE_S), lambda r: r.action == "put" and "shards/features-000002" in r.key)
     proxy.rules.append(third)
     with started(*command(url)) as run:
-        wait_until(lambda: third.met or run.ended, "upload")
+        run.until(lambda: third.met, "upload")
         run.kill_tree()
     proxy.rules.clear()
     assert len(content.manifests("features")) == 2
@@ -46,7 +46,7 @@ def test_a_killed_upload_in_parts_shows_nothing_and_is_collected(
     with big.open("wb") as file:
         file.truncate(101 * MIB)
     target = f"{copied}/features/big"
-    stuck = Rule(faults.hang(60), lambda r: r.action == "part" and r.query["partNumber"] != "1")
+    stuck = Rule(faults.hang(PATIENCE_S), lambda r: r.action == "part" and r.query["partNumber"] != "1")
     proxy.rules.append(stuck)
     before = content.names()
     code = (
@@ -55,9 +55,7 @@ def test_a_killed_upload_in_parts_shows_nothing_and_is_collected(
     )
     upload = subprocess.Popen([sys.executable, "-c", code, target, str(big)], cwd=PROJECT)
     try:
-        wait_until(
-            lambda: stuck.met >= 2 and any(r.status == 200 for r in proxy.seen("part")), "parts", timeout=30
-        )
+        wait_until(lambda: stuck.met >= 2 and any(r.status == 200 for r in proxy.seen("part")), "parts")
     finally:
         upload.kill()
         upload.wait()

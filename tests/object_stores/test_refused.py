@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests import cli
+from tests.cluster.head import free_ports
 from tests.object_stores.conftest import Base, Command, fresh
 from tests.object_stores.content import Content
 from tests.object_stores.proxy import Proxy
@@ -47,10 +48,10 @@ def test_no_such_bucket(action: list[str], command: Command, proxy: Proxy) -> No
 
 
 def test_a_store_that_is_down(command: Command) -> None:
-    url = fresh()
+    url, (port,) = fresh(), free_ports(1)
     # less patience than by default, which is half a minute
     few = {"FSSPEC_S3": '{"config_kwargs": {"retries": {"max_attempts": 0}}}'}
-    done = cli.run(*command(url), code=5, AWS_ENDPOINT_URL_S3="http://127.0.0.1:9", **few)
+    done = cli.run(*command(url), code=5, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{port}", **few)
     one_sentence(done, url, "the same command goes on")
 
 

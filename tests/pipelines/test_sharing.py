@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipelines.runs import RunRecord
 from pipelines.sharing import Held, all_held, living_runs, of_artifact, release_ended, wait_for_any
 from stages.artifacts import leases
 from tests.cluster.toy import make_chain
+from tests.faults.processes import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -42,17 +44,18 @@ def test_a_wait_ends_with_a_commit_or_with_the_lease(chain: Chain, monkeypatch: 
     artifact = chain[0].artifact
     leases.take(artifact.lease("000000"), "other"), leases.take(artifact.lease("000001"), "other")
     thread, said = wait(chain, held("000000"), held("000001"))
-    thread.join(0.5)
-    assert thread.is_alive()
-    assert said == ["waiting for 2 shards that run other on host is making (0 s so far)"]
+    wait_until(lambda: said, "a line")
+    assert re.fullmatch(r"waiting for 2 shards that run other on host is making \(\d+ s so far\)", said[0])
+    thread.join(0.3)
+    assert thread.is_alive() and len(said) == 1
     artifact.manifest("000001").write_bytes(b"")
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     again, _ = wait(chain, held("000001", replace=True))
     again.join(0.3)
     assert again.is_alive(), "a committed shard that is made anew is waited for until its lease is gone"
     artifact.lease("000001").unlink()
-    again.join(5)
+    again.join(PATIENCE_S)
     assert not again.is_alive()
 
 

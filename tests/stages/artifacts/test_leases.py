@@ -15,6 +15,7 @@ import pytest
 from stages.artifacts import leases
 from stages.artifacts.leases import Holder, Lease
 from stages.errors import SettingsError
+from tests.faults.processes import wait_until
 
 
 @pytest.fixture
@@ -79,11 +80,9 @@ def test_a_lost_file_is_written_again(path: Path) -> None:
 
 def test_it_is_renewed_while_it_is_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUBEFLOW_LEASE_S", "0.6")
-    with taken(path, "one"):
-        first = leases.recorded(path)
-        time.sleep(1.2)
-        now = leases.holder(path, "other")
-        assert first is not None and now is not None and now.expires > first.expires
+    with taken(path, "one") as lease:
+        first = lease._holder.expires
+        wait_until(lambda: json.loads(path.read_text())["expires"] > first, "renewal")
 
 
 @pytest.mark.parametrize("change_of", [
@@ -137,7 +136,7 @@ def test_of_two_that_take_over_who_writes_last_has_it(path: Path, monkeypatch: p
     change(path, expires=0.0)
     both = threading.Barrier(2)
     write = leases.atomic.write_bytes
-    monkeypatch.setattr(leases.atomic, "write_bytes", lambda *args: (both.wait(), write(*args)))
+    monkeypatch.setattr(leases.atomic, "write_bytes", lambda *args: (both.wait(), write(*args), both.wait()))
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda run: leases.take(path, run), ["one", "other"]))
     assert sorted(type(one).__name__ for one in found) == ["Holder", "Lease"]
@@ -160,7 +159,7 @@ def test_exclusively_waits_and_says_for_whom(path: Path) -> None:
     thread = threading.Thread(target=other)
     with leases.exclusively(path):
         thread.start()
-        time.sleep(0.3)
+        wait_until(lambda: told, "word on who has it")
         order.append("one")
     thread.join()
     assert order == ["one", "other"]

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from stages.decode.decoders.pyav_ import PyAVDecoder
+from tests.faults.gates import pass_by
 
 
 class Bad(PyAVDecoder):
@@ -20,6 +21,7 @@ class Bad(PyAVDecoder):
             yield picture
 
     def _misbehave(self, path):
+        pass_by(path)
         kind = path.name.split("-")[0].split(".")[0]
         if kind == "segfault":
             ctypes.string_at(0)

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -13,6 +11,8 @@ import torch
 from stages.errors import SettingsError
 from stages.learning import checkpoint, loop
 from stages.learning.spec import TrainSpec
+from tests.faults.gates import held_before
+from tests.faults.processes import wait_until
 from tests.outside import PROJECT
 from tests.stages.learning.making import store_in, task, weights
 
@@ -72,16 +72,18 @@ def test_a_killed_training_goes_on_exactly(tmp_path):
     spec = TrainSpec(steps=30, batch=4)
     arguments = json.dumps([store.path, str(tmp_path / "killed"), 30])
     command = [sys.executable, "-m", "tests.stages.learning.making", arguments]
-    child = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        deadline = time.monotonic() + 120
-        while len(checkpoint.checkpoints(tmp_path / "killed")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(child.pid, signal.SIGKILL)
-    finally:
-        child.wait()
-    reached = int(checkpoint.checkpoints(tmp_path / "killed")[-1].name.removeprefix("step-"))
-    assert 0 < reached < 30, "the child was killed too late for the test to say anything"
+    with held_before(3, tmp_path) as (gate, env):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+        child = subprocess.Popen(command, cwd=PROJECT, env=environment)
+        try:
+            wait_until(lambda: gate.reached or child.poll() is not None, "step 2")
+        finally:
+            child.kill()
+            child.wait()
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "killed")] == [
+        "step-00000001",
+        "step-00000002",
+    ]
     torch.set_num_threads(1)
     resumed, _ = run(store, spec, tmp_path / "killed")
     whole, _ = run(store, spec, tmp_path / "whole")

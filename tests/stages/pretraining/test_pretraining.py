@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +17,8 @@ from stages.features.backbones.base import build
 from stages.learning.checkpoint import checkpoints
 from stages.pretraining.masked_video import tube_mask
 from stages.pretraining.pretraining import Pretraining, videos_of
+from tests.faults.gates import held_before
+from tests.faults.processes import wait_until
 from tests.outside import PROJECT
 from tests.stages.pretraining.making import SMALL, catalogued, context_for, corpus_in, lasting
 
@@ -72,16 +72,18 @@ def test_what_is_damaged_is_passed_over_and_told(undisturbed):
 def test_a_killed_training_goes_on_exactly(corpus, undisturbed, tmp_path):
     arguments = json.dumps([str(corpus), str(tmp_path / "c"), str(tmp_path / "first"), STEPS])
     command = [sys.executable, "-m", "tests.stages.pretraining.making", arguments]
-    child = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        deadline = time.monotonic() + 120
-        while len(checkpoints(tmp_path / "c" / "videomae")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(child.pid, signal.SIGKILL)
-    finally:
-        child.wait()
-    reached = int(checkpoints(tmp_path / "c" / "videomae")[-1].name.removeprefix("step-"))
-    assert 0 < reached < STEPS, "the child was killed too late for the test to say anything"
+    with held_before(3, tmp_path) as (gate, env):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+        child = subprocess.Popen(command, cwd=PROJECT, env=environment)
+        try:
+            wait_until(lambda: gate.reached or child.poll() is not None, "step 2")
+        finally:
+            child.kill()
+            child.wait()
+    assert [path.name for path in checkpoints(tmp_path / "c" / "videomae")] == [
+        "step-00000001",
+        "step-00000002",
+    ]
     weights = trained(corpus, tmp_path / "second", STEPS, checkpoints=tmp_path / "c")
     assert weights.keys() == undisturbed[1].keys()
     assert all(torch.equal(weights[name], undisturbed[1][name]) for name in weights)

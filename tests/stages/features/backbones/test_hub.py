@@ -45,7 +45,7 @@ def offline(tmp_path):
 
 def fetch(environment, *names):
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, *names], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, "-c", FETCH, *names], capture_output=True, text=True, env=environment, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
