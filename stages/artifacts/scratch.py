@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,8 +23,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from stages.artifacts.place import Place, Url
+from stages.artifacts.place import Place, StoreError, Url
 from stages.errors import SettingsError
+
+FILES = ".files.json"
+"""What a folder at a URL holds, by name: it is complete once this is there. A listing may lag behind."""
 
 _UNUSED_DAYS = 7
 _LOCK = ".lock"
@@ -101,34 +105,53 @@ def copied(where: Place) -> Iterator[Path]:
     """The folder itself, or for the time being a local copy of one at a URL.
 
     Raises:
-        StoreError: the store can't be reached.
+        StoreError: the store can't be reached, or the folder has gone.
         OSError: there is no room for the copy.
     """
     if not isinstance(where, Url):
         yield where
         return
     with temp_folder() as private:
-        if not (names := where.files()):
-            raise FileNotFoundError(
-                f"{where} is empty, or was replaced meanwhile: run the same command again"
-            )
-        for name in names:
-            (private / name).parent.mkdir(parents=True, exist_ok=True)
-            where.joinpath(*name.split("/")).fetch(private / name)
+        try:
+            for name in _names(where):
+                (private / name).parent.mkdir(parents=True, exist_ok=True)
+                where.joinpath(*name.split("/")).fetch(private / name)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"can't read {where}: it is empty, or was replaced meanwhile; run the same command again"
+            ) from error
         yield private
+
+
+def _names(where: Url) -> list[str]:
+    """The files of a folder, by their path from there: from a listing only where others have put them there.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    try:
+        names: list[str] = json.loads((where / FILES).read_bytes())
+    except FileNotFoundError:
+        if not (names := list(where.files())):
+            raise
+    return names
 
 
 @contextlib.contextmanager
 def filled(where: Place) -> Iterator[Path]:
-    """The folder itself, or an empty one whose files are uploaded to a URL in the end, if all went well."""
+    """The folder itself, or an empty one whose files are uploaded to a URL in the end, if all went well.
+    `FILES` comes last, where there are any.
+    """
     if not isinstance(where, Url):
         yield where
         return
     with temp_folder() as private:
         yield private
-        for file in sorted(private.rglob("*")):
-            if file.is_file():
-                where.joinpath(*file.relative_to(private).parts).put_file(file)
+        names = sorted(file.relative_to(private).as_posix() for file in private.rglob("*") if file.is_file())
+        for name in names:
+            where.joinpath(*name.split("/")).put_file(private / name)
+        if names:
+            (where / FILES).put(json.dumps(names).encode())
 
 
 def beside(where: Place) -> Path:

@@ -75,13 +75,11 @@ def save(folder: Place, model: nn.Module, optimiser: torch.optim.Optimizer, stat
 def _upload(folder: Url, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> Url:
     """Files one by one, the one that makes them a checkpoint last; removed the other way round."""
     final = folder / f"step-{state.step:08d}"
-    (final / _STATE).unlink(missing_ok=True)
-    with scratch.temp_folder() as private:
+    (final / scratch.FILES).unlink(missing_ok=True)
+    with scratch.filled(final) as private:
         _write(private, model, optimiser, state)
-        for path in sorted(private.iterdir(), key=lambda path: path.name == _STATE):
-            (final / path.name).put_file(path)
     for old in checkpoints(folder)[:-KEPT]:
-        (old / _STATE).unlink(missing_ok=True)
+        (old / scratch.FILES).unlink(missing_ok=True)
         remove_tree(old)
     return final
 
@@ -100,7 +98,7 @@ def checkpoints(folder: Place) -> list[Place]:
     except FileNotFoundError:
         return []
     if isinstance(folder, Url):
-        found = [path for path in found if (path / _STATE).exists()]
+        found = [path for path in found if (path / scratch.FILES).exists()]
     return sorted(found, key=lambda path: path.name)
 
 

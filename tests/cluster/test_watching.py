@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster import watching
-from cluster.watching import TrainingWatch, workers_folder
+from cluster.watching import TrainingWatch, new_run_id, recipe_of, workers_folder
 from tests.faults.processes import wait_until
 
 
@@ -25,3 +25,13 @@ def test_a_training_that_is_over_is_told_of_no_more(tmp_path: Path, monkeypatch:
     watch.close()
     time.sleep(0.3)
     assert list(folder.iterdir()) == []
+
+
+def test_ids_of_a_recipe_sort_by_time() -> None:
+    """Two runs within a second, too: the latest one is what `--status` tells of."""
+    made = []
+    for _ in range(5):
+        made.append(new_run_id("features"))
+        time.sleep(0.001)
+    assert made == sorted(set(made))
+    assert {recipe_of(run) for run in made} == {"features"}

@@ -117,6 +117,8 @@ def test_folders_are_listed_copied_and_removed(root: Place, tmp_path: Path) -> N
         (filled / "x").mkdir(parents=True)
         (filled / "x" / "y").write_bytes(b"z")
     assert (root / "filled" / "x" / "y").read_bytes() == b"z"
+    with scratch.copied(root / "filled") as copy:
+        assert (copy / "x" / "y").read_bytes() == b"z"
     remove_tree(folder)
     assert not (folder / "a.txt").exists() and not (folder / "below" / "c.txt").exists()
     assert (root / "filled" / "x" / "y").exists()

@@ -9,8 +9,8 @@ from tests.object_stores.conftest import PER_SHARD, VIDEOS, Base
 from tests.object_stores.proxy import Request
 
 A_SHARD = {
-    "catalog": {"put": 3, "get": 8, "head": 1, "delete": 1},
-    "features": {"put": 3, "get": 5, "head": 2, "delete": 1},
+    "catalog": {"put": 3, "get": 8, "head": 2, "delete": 1},
+    "features": {"put": 3, "get": 5, "head": 3, "delete": 1},
 }
 """Requests for one shard from the plan to the index. Puts: lease, data, manifest. Gets: the manifest before
 and after the lease is taken, attempts at its videos, and whoever reads it. Heads: the manifest before the

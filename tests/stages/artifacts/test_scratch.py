@@ -56,7 +56,7 @@ def test_copies_and_foreign_files_go_after_a_week(folder: Path) -> None:
 
 def test_a_copy_of_nothing_is_none() -> None:
     where = place(f"memory://{uuid.uuid4().hex}/model/0")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StoreError, match=r"model/0: it is empty, or was replaced meanwhile; run"):
         scratch.mirror(where)
     (where / "m.txt").put(b"x")
     assert (scratch.mirror(where) / "m.txt").read_bytes() == b"x"
