@@ -54,6 +54,7 @@ def test_one_worker_gives_the_local_bytes_although_it_is_killed(tmp_path, monkey
     assert all(torch.equal(local[name], found[name]) for name in local)
 
 
+@pytest.mark.long
 def test_two_workers_give_the_weights_of_one_to_rounding_although_one_is_killed(tmp_path):
     """After eight steps, and because this method draws nothing: see `stages.learning.loop.Place`."""
     features = features_in(tmp_path / "features")
