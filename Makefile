@@ -26,6 +26,9 @@ quickstart: install
 test: install
 	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder -m "not long"
 
+# Thousands of processes would each compile the project anew where the environment forbids to keep that.
+test test-long: export PYTHONDONTWRITEBYTECODE =
+
 # What `make test` leaves out to stay below 20 minutes.
 test-long: install
 	$(BIN)/python -m pytest -m long

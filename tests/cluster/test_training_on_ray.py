@@ -68,6 +68,7 @@ def test_two_workers_give_the_weights_of_one_to_rounding_although_one_is_killed(
         assert torch.allclose(value, found[name], rtol=1e-4, atol=1e-5), name
 
 
+@pytest.mark.long
 def test_a_training_that_dies_in_the_same_step_again_and_again_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.ray_training._TRAIN_FAILURES", 1)
     features = features_in(tmp_path / "features")
@@ -76,7 +77,7 @@ def test_a_training_that_dies_in_the_same_step_again_and_again_is_given_up(tmp_p
         on_ray_train(stage(ToyMethod(kill_at=5)), tmp_path / "model", context)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_sentence_arrives_as_one(tmp_path, workers):
     """With two, only the second meets the problem, and is not tried again."""
     features = features_in(tmp_path / "features", {"v0": (2, 3)})
