@@ -22,7 +22,7 @@ WORK = ("a,b,c", "bad,d", "skip,e,f", "g,kill", "h")
 @pytest.fixture(scope="module", autouse=True)
 def local_ray(tmp_path_factory):
     """One Ray for all tests here: a runner starts it for its first work, others leave it alone."""
-    runner = RayRunner(4)
+    runner = RayRunner(2)
     assert not runner.nodes(), "Ray is there before there is work"
     with contextlib.closing(runner):
         list(runner.run(make_chain(tmp_path_factory.mktemp("first"), "a"), tasks("a"), "run"))
@@ -32,9 +32,9 @@ def local_ray(tmp_path_factory):
 
 
 def test_a_chain_streams_through_one_graph_with_the_local_runners_bytes(tmp_path):
-    """Three stages, four workers, one of which is killed on the way."""
+    """Three stages, two workers, one of which is killed on the way."""
     found = []
-    for name, runner in (("ray", RayRunner(4)), ("local", LocalRunner(2))):
+    for name, runner in (("ray", RayRunner(2)), ("local", LocalRunner(2))):
         folder = tmp_path / name
         folder.mkdir()
         chain = make_chain(folder, "abc")
@@ -81,7 +81,7 @@ def test_a_fast_stage_does_not_run_far_ahead_of_a_slow_one(tmp_path):
 
 def test_what_must_stop_the_run_arrives(tmp_path):
     chain = make_chain(tmp_path, "ab")
-    receipts = list(RayRunner(2).run(chain, tasks("a,bug"), "run"))
+    receipts = list(RayRunner(1).run(chain, tasks("a,bug"), "run"))
     assert [r.error_kind for r in receipts] == ["bug"]
     assert "ZeroDivisionError" in receipts[0].error
 
@@ -92,7 +92,7 @@ def test_what_waits_for_a_shard_made_anew_follows_it_at_any_level(tmp_path):
     chain[0].artifact.shard("000000").unlink()
     last = Task(2, "000000-00-00", upstream="000000-00", start=0, stop=1)
     again = Task(0, "000000", items=[{"uri": "x"}], replace=True, follow=False, then=[last])
-    receipts = list(RayRunner(2).run(chain, [again], "run"))
+    receipts = list(RayRunner(1).run(chain, [again], "run"))
     assert [(r.level, r.shard, r.again) for r in receipts] == [
         (0, "000000", True),
         (2, "000000-00-00", False),
@@ -101,8 +101,11 @@ def test_what_waits_for_a_shard_made_anew_follows_it_at_any_level(tmp_path):
 
 
 def test_more_workers_than_cpus_are_refused(tmp_path):
-    with pytest.raises(ResourcesError, match=r"128 shard owners .* 0.5 CPU each.* room for 8 .* 4 CPU"):
-        list(RayRunner(64).run(make_chain(tmp_path), tasks("a"), "run"))
+    (cpus,) = (node["cpus"] for node in RayRunner(1).nodes().values())
+    workers = 32 * int(cpus)
+    says = rf"{2 * workers} shard owners .* 0.5 CPU each.* room for {2 * cpus:g} .* {cpus:g} CPU"
+    with pytest.raises(ResourcesError, match=says):
+        list(RayRunner(workers).run(make_chain(tmp_path), tasks("a"), "run"))
 
 
 def test_a_node_that_does_not_see_the_data_is_named(tmp_path):

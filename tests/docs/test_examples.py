@@ -2,7 +2,8 @@
 
 A ```python block whose first line is ``# some/path.py`` becomes that file; any other is executed, in the
 order of the page, and what it prints must be the comment lines at its end. In a ```console block each
-``$ ... pipelines/run.py ...`` is run by a shell and each line shown under it must be in its output;
+``$ ... pipelines/run.py ...`` is run by a shell and each line shown under it must be in its output
+(``make quickstart``, which takes long, by a test of its own);
 ``$ echo $?`` says which exit code it has (0 where nothing is said). Sizes, digests, run ids and
 machine's paths count as equal. Every page gets a folder of its own with four good videos and three bad ones.
 `docs/feature_store.md` has a test beside the store's.
@@ -113,12 +114,15 @@ def shell(command: Command, place: Path) -> str:
 
 def check_console(block: str, place: Path) -> None:
     for command in commands(block):
-        if "pipelines/run.py" not in command.text and command.text != "make quickstart":
-            continue
-        output = shell(command, place)
-        lines = {masked(line) for line in output.splitlines()}
-        missing = [line for line in command.shown if masked(line) not in lines]
-        assert not missing, f"$ {command.text}\ndoes not print\n" + "\n".join(missing) + f"\nbut\n{output}"
+        if "pipelines/run.py" in command.text:
+            check_command(command, place)
+
+
+def check_command(command: Command, place: Path) -> None:
+    output = shell(command, place)
+    lines = {masked(line) for line in output.splitlines()}
+    missing = [line for line in command.shown if masked(line) not in lines]
+    assert not missing, f"$ {command.text}\ndoes not print\n" + "\n".join(missing) + f"\nbut\n{output}"
 
 
 def check_python(block: str, names: dict[str, object]) -> None:
@@ -145,6 +149,15 @@ def test_examples(page: Path, place: Path) -> None:
             check_console(block, place)
         else:
             check_python(block, names)
+
+
+@pytest.mark.long
+def test_the_quickstart_gives_the_figures_shown(place: Path) -> None:
+    """Its trainings take two and a half minutes."""
+    blocks = FENCE.findall((PROJECT / "README.md").read_text(encoding="utf-8"))
+    shown = [command for language, block in blocks if language == "console" for command in commands(block)]
+    (quickstart,) = (command for command in shown if command.text == "make quickstart")
+    check_command(quickstart, place)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
