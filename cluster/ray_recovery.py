@@ -92,10 +92,10 @@ def in_rounds(
         ResourcesError: the workers or nodes are lost again and again, and nothing is finished any more.
     """
     left = Left(tasks)
-    idle, size = 0, workers
+    idle, size, known = 0, workers, alive()
     while todo := left.begin():
         done = 0
-        with Watch(size, room, tell) as watch, _dropped() as causes:
+        with Watch(size, room, tell, known=known) as watch, _dropped() as causes:
             try:
                 for receipt in make(todo, size):
                     if left.take(receipt):
@@ -109,6 +109,7 @@ def in_rounds(
                 causes.append(_Cause.of(error))
         if not left.count:
             return
+        known = watch.known
         idle = 0 if done or watch.lost else idle + 1
         cause = causes[-1] if causes else _UNKNOWN
         if idle == ROUNDS:
@@ -158,6 +159,8 @@ def wait_for_room(room: Room, tell: Tell, least: int = 1, patience: float = math
                 told = time.monotonic()
                 tell(_waiting(found, least, room.unit))
             time.sleep(WATCH_S / 2)
+    if found >= least:
+        tell(f"going on: there is room for {found} workers")
     return found
 
 
@@ -181,15 +184,19 @@ class Watch:
         room: of the cluster.
         tell: takes sentences for the user.
         least: with fewer workers it waits.
+        known: the nodes that were there when one looked last; default: those that are there.
 
     Attributes:
         lost: how many nodes were lost so far.
+        known: the nodes that were there when it looked last, as `alive` tells them.
     """
 
-    def __init__(self, workers: int, room: Room, tell: Tell, least: int = 1) -> None:
+    def __init__(
+        self, workers: int, room: Room, tell: Tell, least: int = 1, known: dict[str, str] | None = None
+    ) -> None:
         self._workers, self._room, self._tell, self._least = workers, room, tell, least
         self.lost = 0
-        self._known = _alive()
+        self.known = alive() if known is None else known
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
 
@@ -216,21 +223,21 @@ class Watch:
                 self._tell(_waiting(room, self._least, self._room.unit))
 
     def _look(self) -> None:
-        alive = _alive()
-        for node in self._known.keys() - alive.keys():
+        now = alive()
+        for node in self.known.keys() - now.keys():
             self.lost += 1
             room = min(self._room.most(), self._workers)
             self._tell(
-                f"node {self._known[node]} is lost: what it has not finished is done again; "
+                f"node {self.known[node]} is lost: what it has not finished is done again; "
                 f"{room} of {self._workers} workers have room"
             )
-        self._known = alive
+        self.known = now
 
 
 def _waiting(room: int, least: int, unit: str) -> str:
     return (
         f"waiting for nodes: {least} worker{'s' * (least > 1)} with {unit} each must have room, the "
-        f"{len(_alive())} nodes that are there have it for {room}"
+        f"{len(alive())} nodes that are there have it for {room}"
     )
 
 
@@ -281,5 +288,6 @@ def _given_up(cause: _Cause, count: int) -> Iterator[Receipt]:
     )
 
 
-def _alive() -> dict[str, str]:
+def alive() -> dict[str, str]:
+    """The nodes that are there by id: their addresses, and how their ids begin."""
     return {n["NodeID"]: f"{n['NodeManagerAddress']} ({n['NodeID'][:8]})" for n in living()}
