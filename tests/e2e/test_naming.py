@@ -65,6 +65,7 @@ def test_tubes_are_named_and_features_gone(done: dict[str, Any]) -> None:
     assert Path(done["artifacts"]["report"]).is_dir() and Path(done["artifacts"]["tracks"]).is_dir()
 
 
+@pytest.mark.long
 def test_two_workers_leave_the_same_bytes(
     arguments: list[object], store: Path, done: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_processes_that_train_together_end_with_a_killed_driver(tmp_path: Path) 
     assert steps(tmp_path) == 2
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_other_settings_is_never_met(reference: bytes, tmp_path: Path) -> None:
     """Another setting is another artifact: what a killed run has left does no harm."""
     with held_before(3, tmp_path) as (gate, env), started(*command(tmp_path), **env) as run:
