@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.chain import Receipt, Task
 from cluster.placement import Pool
@@ -95,7 +95,7 @@ def in_rounds(
     idle, size, known = 0, workers, alive()
     while todo := left.begin():
         done = 0
-        with Watch(size, room, tell, known=known) as watch, _dropped() as causes:
+        with Watch(workers, room, tell, known=known) as watch, _dropped() as causes:
             try:
                 for receipt in make(todo, size):
                     if left.take(receipt):
@@ -119,6 +119,30 @@ def in_rounds(
         size = min(workers, wait_for_room(room, tell))
 
 
+class Wait:
+    """Remembers what was told of a wait for nodes: all who wait for the same room, in turn or at a time, tell
+    it together, once every `REMIND_S` seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told = float("-inf")
+
+    def goes_on(self, tell: Tell, text: str) -> None:
+        """There is too little room."""
+        with self._lock:
+            if time.monotonic() - self._told > REMIND_S:
+                self._told = time.monotonic()
+                tell(text)
+
+    def is_over(self, tell: Tell, text: str) -> None:
+        """There is room; that is told where the wait was."""
+        with self._lock:
+            if self._told > float("-inf"):
+                self._told = float("-inf")
+                tell(text)
+
+
 @dataclass(frozen=True)
 class Room:
     """How much the living nodes can hold.
@@ -127,11 +151,13 @@ class Room:
         count: for how many workers they have the resources, whoever holds them just now.
         unit: what one worker takes, in words.
         pools: what an autoscaler, where there is one, is asked for while there is too little.
+        wait: what was told of waiting for more.
     """
 
     count: Callable[[], int]
     unit: str
     pools: Sequence[Pool] = ()
+    wait: Wait = field(default_factory=Wait)
 
     def most(self) -> int:
         """As `count`, 0 where some of the actors find no room at all."""
@@ -152,15 +178,11 @@ def wait_for_room(room: Room, tell: Tell, least: int = 1, patience: float = math
     """
     if (found := room.most()) >= least or not patience:
         return found
-    told, began = float("-inf"), time.monotonic()
+    began = time.monotonic()
     with _requested(room.pools):
         while (found := room.most()) < least and time.monotonic() - began < patience:
-            if time.monotonic() - told > REMIND_S:
-                told = time.monotonic()
-                tell(_waiting(found, least, room.unit))
+            room.wait.goes_on(tell, _waiting(found, least, room.unit))
             time.sleep(WATCH_S / 2)
-    if found >= least:
-        tell(f"going on: there is room for {found} workers")
     return found
 
 
@@ -201,6 +223,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
 
     def __enter__(self) -> Watch:
+        self._tell_room()
         self._thread.start()
         return self
 
@@ -210,17 +233,17 @@ class Watch:
         self._look()  # a node that was lost just before the end has to count
 
     def _run(self) -> None:
-        reminded = 0.0
         while not self._ended.wait(WATCH_S):
             self._look()
-            room = self._room.most()
-            if room >= self._least:
-                if reminded:
-                    self._tell(f"going on: {min(room, self._workers)} of {self._workers} workers have room")
-                reminded = 0.0
-            elif not reminded or time.monotonic() - reminded > REMIND_S:
-                reminded = time.monotonic()
-                self._tell(_waiting(room, self._least, self._room.unit))
+            self._tell_room()
+
+    def _tell_room(self) -> None:
+        room, wait = self._room.most(), self._room.wait
+        if room >= self._least:
+            text = f"going on: {min(room, self._workers)} of {self._workers} workers have room"
+            wait.is_over(self._tell, text)
+        else:
+            wait.goes_on(self._tell, _waiting(room, self._least, self._room.unit))
 
     def _look(self) -> None:
         now = alive()

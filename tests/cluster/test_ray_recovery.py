@@ -71,6 +71,7 @@ def test_a_run_waits_without_nodes_and_ends_on_the_one_that_comes_back(nodes: No
     made = [line for line in lines if line.startswith("made")]
     assert len(made) == len(set(made))
     assert sum("is lost" in line for line in lines) == 2, lines
+    assert sum(line.startswith("going on: 1 of 2 workers") for line in lines) == 1, lines
     waiting = next(n for n, line in enumerate(lines) if line.startswith("waiting for nodes"))
     assert any(line.startswith("made") for line in lines[waiting:]), "it has gone on"
     assert any("shards were left by lost workers and are made again" in line for line in lines), lines
